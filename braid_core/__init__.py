@@ -1,0 +1,1 @@
+"""BRAID: doubly conservative offline design with plugins for every part."""

@@ -1,0 +1,1 @@
+"""How a plugin is found and named: discovery, hooks, spec."""

@@ -1,0 +1,124 @@
+"""What a plugin's light half looks like: a frozen, validated description that knows how to build the heavy half.
+
+Specs are data: they hold no tensors, import no torch, and round-trip JSON and TOML to an equal object. A field that
+takes a component (``OracleField`` and its siblings) accepts a name, a mapping with ``type`` or a spec object, and
+resolves the class through the registry, so that shipped and foreign plugins are named in the same way.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+
+from braid_core.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+    from braid_core.interfaces import Backbone, Executor, Objective, Oracle, Space, Task
+
+
+class Spec(BaseModel):
+    """Frozen data that refuses unknown fields; the base of everything a user writes down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ComponentSpec(Spec, ABC):
+    """The description of one plugin component.
+
+    A concrete spec declares ``type: str = "<its registered name>"`` (a plain ``str``, so that the qualified form
+    ``"dist:name"`` is accepted too) and its options, each with a default and bounds.
+    """
+
+    kind: ClassVar[str]
+    type: str
+
+
+class BackboneSpec(ComponentSpec):
+    """Describes a generative backbone (group ``braid.backbones``)."""
+
+    kind: ClassVar[str] = "backbone"
+
+    @abstractmethod
+    def build(self, space: Space, device: torch.device) -> Backbone:
+        """An untrained backbone for designs of ``space``; called once, at the start of the backbone stage."""
+
+
+class OracleSpec(ComponentSpec):
+    """Describes an uncertainty oracle (group ``braid.oracles``)."""
+
+    kind: ClassVar[str] = "oracle"
+
+    @abstractmethod
+    def build(self, space: Space, device: torch.device) -> Oracle:
+        """An unfitted oracle for designs of ``space``; called once, at the start of the oracle stage."""
+
+
+class ObjectiveSpec(ComponentSpec):
+    """Describes a method that turns a pretrained backbone and an oracle into a sampler (``braid.objectives``)."""
+
+    kind: ClassVar[str] = "objective"
+
+    @abstractmethod
+    def build(self) -> Objective:
+        """The objective; called once, before the tuning stage."""
+
+
+class TaskSpec(ComponentSpec):
+    """Describes a design task: its offline data, its unlabelled designs and, where there is one, its truth."""
+
+    kind: ClassVar[str] = "task"
+
+    @abstractmethod
+    def build(self, seed: int) -> Task:
+        """The task; ``seed`` fixes its random split, if it has one."""
+
+
+class ExecutorSpec(ComponentSpec):
+    """Describes where independent cells are computed (group ``braid.executors``)."""
+
+    kind: ClassVar[str] = "executor"
+
+    @abstractmethod
+    def build(self) -> Executor:
+        """The executor; called once for a grid of runs."""
+
+
+BASES: dict[str, type[ComponentSpec]] = {
+    base.kind: base for base in (BackboneSpec, OracleSpec, ObjectiveSpec, TaskSpec, ExecutorSpec)
+}
+
+
+def component(kind: str, value: Any) -> ComponentSpec:
+    """The spec object that ``value`` means: a name, a mapping with ``type``, or a spec of that ``kind`` already.
+
+    Raises :class:`SpecError` when ``value`` is none of these, and ``PluginError`` when the plugin cannot be had.
+    """
+    from braid_core.registry.resolve import spec_class
+
+    if isinstance(value, BASES[kind]):
+        return value
+    if isinstance(value, str):
+        value = {"type": value}
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise SpecError(
+            f"the {kind} is not a component",
+            where=kind,
+            why=f"got {value!r}",
+            fix=f'give a name, a mapping such as {{"type": "NAME", ...}}, or an object derived from '
+            f"{BASES[kind].__name__}",
+        )
+    return spec_class(kind, value["type"]).model_validate(value)
+
+
+def _resolver(kind: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: component(kind, value))
+
+
+BackboneField = Annotated[SerializeAsAny[BackboneSpec], _resolver("backbone")]
+OracleField = Annotated[SerializeAsAny[OracleSpec], _resolver("oracle")]
+ObjectiveField = Annotated[SerializeAsAny[ObjectiveSpec], _resolver("objective")]
+TaskField = Annotated[SerializeAsAny[TaskSpec], _resolver("task")]
