@@ -1,0 +1,36 @@
+"""What a conditional generator is told about the wanted design."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ConditionSpec:
+    """The form of a condition: ``size`` numbers (scalar reward: 1), or a one-hot class of ``size`` values."""
+
+    kind: Literal["scalar", "class", "embedding"] = "scalar"
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A batch of conditions. Where ``null`` is true the model is told nothing, which is not the same as zero."""
+
+    values: Float[Tensor, "b c"]
+    null: Bool[Tensor, " b"]
+
+    def features(self) -> Float[Tensor, "b c+1"]:
+        """The network input: the values (zeroed where null) and the null flag itself."""
+        null = self.null[:, None].to(self.values.dtype)
+        return torch.cat([self.values * (1 - null), null], dim=1)
+
+    def dropped(self, rate: float, generator: torch.Generator) -> Condition:
+        """The same conditions, each made null with probability ``rate`` (label dropout)."""
+        drop = torch.rand(self.null.shape, generator=generator, device=self.null.device) < rate
+        return Condition(self.values, self.null | drop)

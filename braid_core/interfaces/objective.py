@@ -1,0 +1,66 @@
+"""A method: from a pretrained backbone and an oracle to a sampler of designs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from braid_core.interfaces.backbone import Backbone
+from braid_core.interfaces.condition import Condition
+from braid_core.interfaces.log import Log, Silent
+from braid_core.interfaces.oracle import LabelledDesigns, Oracle, Posterior
+from braid_core.interfaces.state import Stateful
+from braid_core.interfaces.streams import Streams
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a rollout leaves behind.
+
+    ``x``: the designs. ``kl``: nats paid at each step against the reference, if one was given. ``log_prob``: of each
+    step taken, and ``states`` before each step and after the last, if they were recorded.
+    """
+
+    x: Float[Tensor, " b *event"]
+    kl: Float[Tensor, "b t"] | None = None
+    log_prob: Float[Tensor, "b t"] | None = None
+    states: Float[Tensor, "t1 b *state"] | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything a method may see. There is no task in it, so no way to the truth."""
+
+    data: LabelledDesigns
+    pretrained: Backbone
+    oracle: Oracle
+    streams: Streams
+    log: Log = field(default_factory=Silent)
+
+
+class Sampler(Stateful):
+    """A generator of proposed designs; a finished run is one of these."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Trajectory:
+        """``n`` designs, without gradients."""
+
+
+class Objective(ABC):
+    """Fine-tuning (BRAID, STRL), retraining (DDOM) and inference-time methods (Guidance, Best-of-N) alike."""
+
+    @abstractmethod
+    def fit(self, problem: Problem) -> Sampler:
+        """Make a sampler; called once, in the tuning stage. Reports to ``problem.log``."""
+
+    @abstractmethod
+    def sampler(self, pretrained: Backbone, oracle: Oracle) -> Sampler:
+        """An unfitted sampler of the kind :meth:`fit` returns, ready for ``load_state``; used to reopen a run."""
+
+    @abstractmethod
+    def score(self, posterior: Posterior) -> Float[Tensor, " b"]:
+        """The method's own opinion of designs, by which its best are selected."""

@@ -1,0 +1,122 @@
+"""A learned reward that knows how far to trust itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from braid_core.errors import DataError
+from braid_core.interfaces.log import Log, Silent
+from braid_core.interfaces.space import Space
+from braid_core.interfaces.state import Stateful
+
+
+@dataclass(frozen=True)
+class LabelledDesigns:
+    """The static table of measured designs: all that a method may know of the reward.
+
+    ``y`` in the task's own units, higher is better. ``variance`` is the measurement variance per design where
+    known. Designs with one ``group`` number (both strands of a molecule, repeats, allele pairs) must stay on one
+    side of every split. Raises :class:`DataError` for NaN, infinite or constant rewards and unequal sizes.
+    """
+
+    x: Float[Tensor, " n *event"]
+    y: Float[Tensor, " n"]
+    variance: Float[Tensor, " n"] | None = None
+    group: Int[Tensor, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        columns = {"y": self.y, "variance": self.variance, "group": self.group}
+        for name, column in columns.items():
+            if column is not None and len(column) != len(self.x):
+                raise DataError(f"{len(self.x)} designs, but {len(column)} values", where=name)
+        bad = (~self.y.isfinite()).nonzero().flatten()
+        if len(bad):
+            raise DataError(
+                f"{len(bad)} of {len(self.y)} rewards are NaN or infinite",
+                where=f"the first is design {int(bad[0]) + 1}",
+                fix="drop these rows or measure them again",
+            )
+        if self.variance is not None and not bool((self.variance > 0).all()):
+            raise DataError("a measurement variance is not positive", where="variance")
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the rewards: the unit in which alpha is quoted."""
+        return float(self.y.std())
+
+    def take(self, index: Int[Tensor, " m"]) -> LabelledDesigns:
+        """The rows in ``index``."""
+        variance = None if self.variance is None else self.variance[index]
+        group = None if self.group is None else self.group[index]
+        return LabelledDesigns(self.x[index], self.y[index], variance, group)
+
+    def to(self, device: torch.device) -> LabelledDesigns:
+        """The same table on another device."""
+        variance = None if self.variance is None else self.variance.to(device)
+        group = None if self.group is None else self.group.to(device)
+        return LabelledDesigns(self.x.to(device), self.y.to(device), variance, group)
+
+    def split(self, share: float, generator: torch.Generator) -> tuple[LabelledDesigns, LabelledDesigns]:
+        """Two parts, about ``share`` of the designs in the second, no group in both; at least one design each."""
+        group = torch.arange(len(self)) if self.group is None else self.group.cpu()
+        names, member = torch.unique(group, return_inverse=True)
+        if len(names) < 2:
+            raise DataError(
+                "the table cannot be split for validation",
+                why=f"its {len(self)} designs form {len(names)} group(s)",
+                fix="give at least two designs that are not copies of each other",
+            )
+        order = torch.randperm(len(names), generator=generator, device=generator.device).cpu()
+        held = torch.zeros(len(names), dtype=torch.bool)
+        held[order[: min(max(1, round(share * len(names))), len(names) - 1)]] = True
+        second = held[member].to(self.y.device)
+        return self.take((~second).nonzero().flatten()), self.take(second.nonzero().flatten())
+
+
+class Posterior(ABC):
+    """What the oracle believes of a batch of designs, in the task's units; optimisers look at nothing else."""
+
+    @property
+    @abstractmethod
+    def mean(self) -> Float[Tensor, " b"]:
+        """r̂: the expected reward."""
+
+    @property
+    @abstractmethod
+    def std(self) -> Float[Tensor, " b"]:
+        """The spread of the belief, as one standard deviation."""
+
+    @abstractmethod
+    def conservative(self) -> Float[Tensor, " b"]:
+        """r̂ − ĝ: the reward that can be counted on; how conservative, the oracle's spec says."""
+
+    def penalty(self) -> Float[Tensor, " b"]:
+        """ĝ ≥ 0."""
+        return self.mean - self.conservative()
+
+
+class Oracle(Stateful):
+    """A reward model fitted to the offline table."""
+
+    space: Space
+
+    @abstractmethod
+    def fit(
+        self,
+        data: LabelledDesigns,
+        generator: torch.Generator,
+        log: Log = Silent(),  # noqa: B008  (stateless)
+    ) -> None:
+        """Learn from the offline table; called once, in the oracle stage."""
+
+    @abstractmethod
+    def posterior(self, x: Float[Tensor, " b *event"]) -> Posterior:
+        """The belief about ``x``, differentiable in ``x``, also between the corners of the simplex."""
