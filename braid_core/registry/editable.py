@@ -1,0 +1,83 @@
+"""Tells when an editable install has fallen behind its ``pyproject.toml``, whose entry points are read only by pip."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlparse
+
+from braid_core.errors import PluginError
+from braid_core.registry.discovery import GROUPS, normalised
+
+Registered = frozenset[tuple[str, str, str]]  # (group, name, value)
+
+
+class Stale(NamedTuple):
+    """An editable install whose entry points are not those of its ``pyproject.toml``."""
+
+    distribution: str
+    folder: Path
+    missing: Registered  # in pyproject.toml, not installed
+    leftover: Registered  # installed, no longer in pyproject.toml
+
+    @property
+    def fix(self) -> str:
+        return f"re-install it: pip install -e {self.folder}"
+
+    def __str__(self) -> str:
+        changes = [f"+ {name} ({group})" for group, name, _ in sorted(self.missing)]
+        changes += [f"- {name} ({group})" for group, name, _ in sorted(self.leftover)]
+        file = self.folder / "pyproject.toml"
+        return f"{file} has changed since {self.distribution} was installed: {', '.join(changes)}"
+
+
+def stale_installs() -> list[Stale]:
+    """Every editable install on ``sys.path`` that has to be repeated; called by the check and to explain a miss."""
+    found: dict[str, Stale] = {}
+    seen: set[str] = set()
+    for distribution in importlib.metadata.distributions():
+        name = normalised(distribution.metadata["Name"] or "")
+        folder = _source(distribution)
+        if name in seen or folder is None:
+            continue
+        seen.add(name)
+        declared, installed = _declared(folder / "pyproject.toml"), _installed(distribution)
+        if declared != installed:
+            found[name] = Stale(name, folder, declared - installed, installed - declared)
+    return list(found.values())
+
+
+def _source(distribution: importlib.metadata.Distribution) -> Path | None:
+    """The source folder of an editable install; None for any other (PEP 610), or where it has no pyproject.toml."""
+    record = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if not record.get("dir_info", {}).get("editable"):
+        return None
+    folder = Path(unquote(urlparse(record["url"]).path))
+    return folder if (folder / "pyproject.toml").is_file() else None
+
+
+def _declared(file: Path) -> Registered:
+    try:
+        project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PluginError(
+            "an editable install cannot be compared with its source",
+            where=str(file),
+            why=str(error),
+            fix="correct the file, then install it again",
+        ) from error
+    groups = project.get("entry-points", {})
+    return frozenset(
+        (group, name, value) for group, entries in groups.items() if _ours(group) for name, value in entries.items()
+    )
+
+
+def _installed(distribution: importlib.metadata.Distribution) -> Registered:
+    return frozenset((e.group, e.name, e.value) for e in distribution.entry_points if _ours(e.group))
+
+
+def _ours(group: str) -> bool:
+    return group.startswith(tuple(GROUPS.values()))

@@ -1,0 +1,89 @@
+"""Behaviour that everyone may add to a run without being named in its spec: the hooks, and who implements them.
+
+A plugin marks functions of a module, or methods of an object, with :data:`hookimpl` and registers that module or
+object in the group ``braid.hooks``. An implementation may leave out arguments that it does not need.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from braid_core.registry import states
+from braid_core.registry.discovery import Plugin, scan
+from braid_core.registry.resolve import fault, load
+from braid_core.registry.spec import Spec
+
+hookspec = pluggy.HookspecMarker("braid")
+hookimpl = pluggy.HookimplMarker("braid")
+
+
+@hookspec
+def braid_run_started(spec: Spec, folder: Path) -> None:
+    """Called once before the first stage; ``spec`` is validated, and ``folder`` exists and holds the manifest."""
+
+
+@hookspec
+def braid_step_finished(stage: str, done: int, total: int, figures: dict[str, float]) -> None:
+    """Called after each step of a stage (an epoch, a round); ``done`` of ``total`` steps are finished.
+
+    ``stage`` is its name in the run folder; ``figures`` are the numbers that this step measured, by name.
+    """
+
+
+@hookspec
+def braid_run_finished(folder: Path, results: dict[str, Any]) -> None:
+    """Called once after the last stage, with what ``folder / "results.json"`` holds; not called for a failed run."""
+
+
+@hookspec
+def braid_report_section(runs: list[Any]) -> str | None:
+    """Called while a report is written; returns an HTML fragment to append, or None to add nothing.
+
+    ``runs`` are the finished runs that the report covers. The fragment is inserted as it is: escape what is not yours.
+    """
+
+
+SPECS = (braid_run_started, braid_step_finished, braid_run_finished, braid_report_section)
+
+
+def hook_manager(*extra: object) -> pluggy.PluginManager:
+    """All enabled hooks of installed plugins, and the in-process objects ``extra``; built once, at the start of a run.
+
+    Raises :class:`PluginError` for a plugin that cannot be imported, names a hook or an argument that does not exist,
+    or marks nothing at all. Hooks registered for a newer API are left out.
+    """
+    manager = empty_manager()
+    catalogue = scan()
+    for plugin in catalogue.plugins:
+        if plugin.kind == "hook" and states.state(plugin, catalogue) == states.OK:
+            register(manager, plugin, load(plugin))
+    for implementation in extra:
+        manager.register(implementation)
+    manager.check_pending()
+    return manager
+
+
+def empty_manager() -> pluggy.PluginManager:
+    """A manager that knows the hooks, and nobody who implements them."""
+    manager = pluggy.PluginManager("braid")
+    manager.add_hookspecs(sys.modules[__name__])
+    return manager
+
+
+def register(manager: pluggy.PluginManager, plugin: Plugin, implementation: object) -> None:
+    """Add the ``implementation`` that ``plugin`` offers; raises :class:`PluginError` where it fits no hook."""
+    known = ", ".join(sorted(spec.__name__ for spec in SPECS))
+    if isinstance(implementation, type):
+        raise fault(plugin, f"{plugin.value} is a class", "register a module or an instance")
+    try:
+        manager.register(implementation, name=plugin.qualified)
+        manager.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise fault(plugin, f"{reason}; the hooks are {known}", "correct its hooks, or update it") from error
+    if not manager.get_hookcallers(implementation):
+        raise fault(plugin, f"nothing in {plugin.value} is marked as a hook", "mark its functions with @hookimpl")
