@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -129,7 +129,7 @@ class MotifSpec(TaskSpec):
     )
 
     @model_validator(mode="after")
-    def _enumerable(self) -> Self:
+    def _enumerable(self) -> MotifSpec:
         designs = len(self.alphabet) ** self.length
         if designs > ENUMERABLE:
             raise SpecError(
