@@ -1,0 +1,155 @@
+"""How far a run is: a live bar a stage in a terminal, plain lines elsewhere. A hook like any other."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from braid_core.registry.hooks import hookimpl
+from braid_core.registry.spec import Spec
+
+SHOWN = ("mean", "conservative", "kl", "loss", "reward")
+"""Figures worth a glance, the most telling first; others are shown where there is room."""
+MOST = 3
+LIVE, PLAIN = 0.1, 10.0
+"""Seconds between two updates of the bar, and between two plain lines of a stage."""
+
+
+def latest(figures: Mapping[str, float]) -> str:
+    """Up to three of ``figures`` on a line."""
+    names = [name for name in SHOWN if name in figures] + [name for name in figures if name not in SHOWN]
+    return "  ".join(f"{name} {figures[name]:.4g}" for name in names[:MOST])
+
+
+def clock(seconds: float) -> str:
+    """``seconds`` as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@dataclass
+class Stage:
+    """What is remembered of a stage; times are on the display's clock, in seconds."""
+
+    started: float
+    first: int
+    shown: float = field(default=-float("inf"))
+    task: TaskID | None = None
+
+    def remaining(self, now: float, done: int, total: int) -> float | None:
+        """Seconds to go at the pace since the first step that was seen, which may not be the first of all."""
+        steps = done - self.first
+        return (now - self.started) / steps * (total - done) if steps > 0 else None
+
+
+class ProgressDisplay:
+    """Shows a run's stages on ``stream`` (standard error by default); to be registered with the hook manager.
+
+    :meth:`close` gives the terminal back and may be called at any time, more than once; leaving a ``with`` block does
+    it too. Most calls return after one look at the clock, so that a hot loop does not notice.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        stream = sys.stderr if stream is None else stream
+        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._bars: Progress | None = None
+        self._stages: dict[str, Stage] = {}
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @hookimpl
+    def braid_run_started(self, spec: Spec, folder: Path) -> None:
+        """Say where the run's files go, and start afresh."""
+        del spec
+        self.close()
+        self._stages = {}
+        self._say(f"run folder: {folder}")
+
+    @hookimpl
+    def braid_step_finished(self, stage: str, done: int, total: int, figures: dict[str, float]) -> None:
+        """Show ``done`` of ``total`` steps, if the last look was long enough ago or the stage is finished."""
+        now = self._clock()
+        seen = self._stages.get(stage)
+        if seen is None:
+            seen = self._stages[stage] = Stage(now, done)
+        if done < total and now - seen.shown < (LIVE if self._live else PLAIN):
+            return
+        seen.shown = now
+        if self._live:
+            self._bar(stage, seen, done, total, figures)
+        else:
+            self._line(stage, seen, done, total, figures)
+
+    @hookimpl
+    def braid_run_finished(self, folder: Path, results: dict[str, Any]) -> None:
+        """Give the terminal back and say that the run is complete."""
+        del results
+        self.close()
+        self._say(f"finished: {folder}")
+
+    def close(self) -> None:
+        """End the live display, leaving its last state on the screen and the cursor visible."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(text))
+
+    def _bar(self, stage: str, seen: Stage, done: int, total: int, figures: Mapping[str, float]) -> None:
+        if self._bars is None:
+            self._bars = self._new_bars()
+            for known in self._stages.values():
+                known.task = None
+        if seen.task is None:
+            seen.task = self._bars.add_task(stage, total=total, figures="")
+        self._bars.update(seen.task, completed=done, total=total, figures=latest(figures))
+
+    def _new_bars(self) -> Progress:
+        bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=self._console,
+            refresh_per_second=4,
+        )
+        bars.start()
+        return bars
+
+    def _line(self, stage: str, seen: Stage, done: int, total: int, figures: Mapping[str, float]) -> None:
+        now = self._clock()
+        remaining = seen.remaining(now, done, total)
+        parts = [f"{stage} {done}/{total}", clock(now - seen.started)]
+        if done < total and remaining is not None:
+            parts.append(f"about {clock(remaining)} left")
+        self._say("  ".join(filter(None, [*parts, latest(figures)])))

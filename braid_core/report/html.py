@@ -1,0 +1,143 @@
+"""The page: one HTML file that needs no network, with its plots and its table as files beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from braid_core.errors import StoreError
+from braid_core.report import plots as drawing
+from braid_core.report.answer import answer
+from braid_core.report.candidates import Candidates, candidates
+from braid_core.report.grouping import Group
+from braid_core.report.provenance import Provenance, provenance
+from braid_core.report.published import Benchmark, benchmark, compared
+from braid_core.report.svg import inline, png, svg
+from braid_core.report.tables import DESIGNS, grid, quality, summary
+from braid_core.report.theme import DARK, css_name
+
+GLOSSARY = (
+    ("raw, selected", "the first draws of a method; the best of many draws by the method's own score, each once"),
+    ("median, max, mean", "true reward of the delivered designs; the maximum is mostly luck, so judge by the median"),
+    ("predicted", "what the oracle expects"),
+    ("conservative", "predicted minus the penalty for what the oracle does not know"),
+    ("gap", "predicted minus true: positive means that the oracle promised too much"),
+    ("coverage", "share of designs that are at least as good as their conservative score"),
+    ("valid, unique", "share of designs that could be made and measured; share of different ones"),
+    ("novelty", "mean distance to the nearest offline design"),
+    ("diversity", "mean distance between two delivered designs"),
+    ("KL", "how far tuning moved the generator from the pretrained one, in nats along the path"),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot on the page."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything that the template shows about one task."""
+
+    slug: str
+    group: Group
+    answer: str
+    headings: tuple[str, ...]
+    table: list[tuple[str, str, list[tuple[str, str]]]]
+    figures: list[Figure]
+    candidates: list[Candidates]
+    benchmark: Benchmark | None
+    compared: list[tuple[bool, Sequence[str]]]
+    provenance: Provenance
+
+
+def write_page(groups: Sequence[Group], out: Path, sections: Sequence[str] = (), left_out: Sequence[str] = ()) -> Path:
+    """Write the page to ``out`` (``report.html`` inside it, if it is a folder) and return where it is.
+
+    ``sections`` are HTML fragments of plugins, shown as they are; scripts in them do not run. ``left_out`` says which
+    runs could not be read. Plots (PNG, SVG) and ``summary.csv`` go to ``<stem>_files/``. Raises ``StoreError`` when
+    something cannot be written; the page itself appears whole or not at all.
+    """
+    out = Path(out)
+    page = out / "report.html" if out.is_dir() else out
+    beside = page.with_name(f"{page.stem}_files")
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        shown = [_section(group, slug, beside) for group, slug in zip(groups, _slugs(groups), strict=True)]
+        _write(beside / "summary.csv", summary(groups).to_csv(index=False).encode())
+        _write(page, _render(shown, [Markup(text) for text in sections], left_out, beside.name).encode())
+    except OSError as error:
+        raise StoreError("the report cannot be written", where=str(page), why=str(error), fix="choose -o") from error
+    return page
+
+
+def _section(group: Group, slug: str, beside: Path) -> Section:
+    figures = []
+    for plot in drawing.plots(group):
+        text = svg(plot.figure)
+        _write(beside / f"{slug}-{plot.name}.svg", text.encode())
+        _write(beside / f"{slug}-{plot.name}.png", png(plot.figure))
+        figures.append(Figure(inline(text, f"{slug}-{plot.name}", plot.alt), plot.caption))
+    quantities = (*quality(group), *DESIGNS)
+    table = benchmark(group)
+    return Section(
+        slug=slug,
+        group=group,
+        answer=answer(group),
+        headings=tuple(quantity.heading for quantity in quantities),
+        table=grid(group, quantities),
+        figures=figures,
+        candidates=candidates(group),
+        benchmark=table,
+        compared=compared(group, table) if table else [],
+        provenance=provenance(group),
+    )
+
+
+def _render(shown: Sequence[Section], extra: Sequence[Markup], left_out: Sequence[str], beside: str) -> str:
+    environment = Environment(
+        loader=PackageLoader("braid_core.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    context: dict[str, Any] = {
+        "sections": shown,
+        "extra": extra,
+        "left_out": left_out,
+        "beside": beside,
+        "glossary": GLOSSARY,
+        "light": Markup(";".join(f"{css_name(colour)}:{colour}" for colour in DARK)),
+        "dark": Markup(";".join(f"{css_name(colour)}:{dark}" for colour, dark in DARK.items())),
+    }
+    return environment.get_template("page.html.j2").render(context)
+
+
+def _slugs(groups: Sequence[Group]) -> list[str]:
+    """A file and anchor name for every group, no two the same."""
+    slugs: list[str] = []
+    for k, group in enumerate(groups):
+        slug = re.sub(r"[^a-z0-9]+", "-", group.title.lower())[:40].strip("-") or "task"
+        slugs.append(f"{slug}-{k + 1}" if slug in slugs else slug)
+    return slugs
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write ``path`` whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_bytes(content)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,160 @@
+"""The summary over seeds: as a data frame, as plain text for a terminal, and as cells for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from rich.cells import cell_len
+
+from braid_core.report.grouping import Entry, Group
+from braid_core.report.numbers import decimals, number
+from braid_core.report.reading import Row, Stats
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A column of the summary: its key in the CSV, its heading, its scale, and how a row yields it.
+
+    ``scale`` is ``published``, ``unit`` (the task's), ``share``, ``nats`` or ``distance``; columns of one scale share
+    their number of decimals.
+    """
+
+    key: str
+    heading: str
+    scale: str
+    of: Callable[[Row], float | None]
+
+
+def _stat(field: str, name: str) -> Callable[[Row], float | None]:
+    def figure(row: Row) -> float | None:
+        stats: Stats | None = getattr(row, field)
+        value: float | None = getattr(stats, name) if stats else None
+        return value
+
+    return figure
+
+
+MEDIAN = Quantity("median_truth", "median", "published", _stat("normalised", "q50"))
+MAXIMUM = Quantity("max_truth", "max", "published", _stat("normalised", "q100"))
+MEAN = Quantity("mean_truth", "mean", "unit", _stat("truth", "mean"))
+PREDICTED = Quantity("mean_predicted", "predicted", "unit", _stat("predicted", "mean"))
+CONSERVATIVE = Quantity("mean_conservative", "conservative", "unit", _stat("conservative", "mean"))
+GAP = Quantity("gap", "gap", "unit", lambda row: row.gap)
+COVERAGE = Quantity("coverage", "coverage", "share", lambda row: row.coverage)
+VALID = Quantity("valid", "valid", "share", lambda row: row.valid)
+UNIQUE = Quantity("unique", "unique", "share", lambda row: row.unique)
+NOVELTY = Quantity("novelty", "novelty", "distance", lambda row: row.novelty)
+DIVERSITY = Quantity("diversity", "diversity", "distance", lambda row: row.diversity)
+KL = Quantity("kl", "KL", "nats", lambda row: row.kl)
+
+WITH_TRUTH = (MEDIAN, MAXIMUM, MEAN, GAP, COVERAGE)
+WITHOUT_TRUTH = (PREDICTED, CONSERVATIVE)
+DESIGNS = (VALID, UNIQUE, NOVELTY, DIVERSITY, KL)
+ALL = (MEDIAN, MAXIMUM, MEAN, PREDICTED, CONSERVATIVE, GAP, COVERAGE, *DESIGNS)
+
+
+def quality(group: Group) -> tuple[Quantity, ...]:
+    """The columns that say how good the designs are; without a truth, predictions are all there is."""
+    return WITH_TRUTH if group.has_truth else WITHOUT_TRUTH
+
+
+def over_seeds(entries: Sequence[Entry], quantity: Quantity) -> tuple[float | None, float | None]:
+    """Mean and sample standard deviation over the seeds that have ``quantity``; ``None`` where there are too few."""
+    values = pd.Series([quantity.of(entry.row) for entry in entries], dtype=float).dropna()
+    mean = float(values.mean()) if len(values) else None
+    return mean, float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def summary(groups: Sequence[Group]) -> pd.DataFrame:
+    """One row a task, method and column: seeds, designs, and ``<quantity>_mean``, ``<quantity>_sd`` over seeds."""
+    records = []
+    for group in groups:
+        for method, column, entries in cells(group):
+            record: dict[str, object] = {"task": group.title, "unit": group.task.unit, "method": method}
+            record |= {"column": column, "seeds": len(entries), "designs": entries[0].row.n}
+            record["shortfall"] = sum(entry.row.shortfall for entry in entries) / len(entries)
+            for quantity in ALL:
+                mean, sd = over_seeds(entries, quantity)
+                record |= {f"{quantity.key}_mean": mean, f"{quantity.key}_sd": sd}
+            records.append(record)
+    table = pd.DataFrame(records)
+    figures = [name for name in table.columns if name.endswith(("_mean", "_sd"))]
+    return table.astype(dict.fromkeys(figures, float))
+
+
+def cells(group: Group) -> list[tuple[str, str, list[Entry]]]:
+    """``(method, column, rows of all seeds)`` in reading order: raw draws before those selected."""
+    found = []
+    for method in group.methods:
+        columns = sorted({entry.column for entry in group.entries if entry.method == method})
+        found += [(method, column, group.select(method, column)) for column in columns]
+    return found
+
+
+def scores(group: Group, quantity: Quantity) -> dict[str, float]:
+    """The mean over seeds of ``quantity`` for every method that has it, in the column that the method is judged by."""
+    found = {method: over_seeds(group.judged(method), quantity)[0] for method in group.methods}
+    return {method: value for method, value in found.items() if value is not None}
+
+
+def grid(group: Group, quantities: Sequence[Quantity]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """``(method, column, [(mean, sd)])`` as text, with one number of decimals a scale; an sd that is unknown or rounds to zero is empty."""
+    rows = cells(group)
+    figures = {q.key: [over_seeds(entries, q) for _, _, entries in rows] for q in quantities}
+    places = {"share": 2, "distance": 2, "nats": 2}
+    for scale in ("published", "unit"):
+        places[scale] = decimals(mean for q in quantities if q.scale == scale for mean, _ in figures[q.key])
+    return [
+        (method, column, [_cell(*figures[q.key][k], places[q.scale]) for q in quantities])
+        for k, (method, column, _) in enumerate(rows)
+    ]
+
+
+def _cell(mean: float | None, sd: float | None, places: int) -> tuple[str, str]:
+    text = "" if sd is None else number(sd, places)
+    return number(mean, places), f"±{text}" if text.strip("0.") else ""
+
+
+def summary_text(groups: Sequence[Group]) -> str:
+    """The summary for a terminal: per task one block on how good the designs are and one on what they are like."""
+    parts = []
+    for group in groups:
+        seeds = len(group.seeds)
+        over = f"mean±sd over {seeds} seeds" if seeds > 1 else f"seed {group.seeds[0]}"
+        parts.append(f"{group.title}: {over}\n{_scales(group)}")
+        for quantities in (quality(group), DESIGNS):
+            parts.append(_block(group, quantities))
+    return "\n\n".join(parts)
+
+
+def _scales(group: Group) -> str:
+    if not group.has_truth:
+        return f"No true rewards: the figures are predictions ({group.task.unit or 'reward'}) and no evidence."
+    unit = group.task.unit or "reward"
+    if group.rescaled:
+        return f"True rewards: median and max on the task's published scale; mean and gap (predicted − true) in {unit}."
+    return f"True rewards in {unit}; gap is predicted − true."
+
+
+def _block(group: Group, quantities: Sequence[Quantity]) -> str:
+    lines = [["method", "column", *(q.heading for q in quantities)]]
+    lines += [[_plain(method), column, *map("".join, figures)] for method, column, figures in grid(group, quantities)]
+    widths = [max(cell_len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    rendered = []
+    for line in lines:
+        left = [_pad(text, width) for text, width in zip(line[:2], widths[:2], strict=True)]
+        right = [_pad(text, width, right=True) for text, width in zip(line[2:], widths[2:], strict=True)]
+        rendered.append("  ".join(left + right).rstrip())
+    return "\n".join(rendered)
+
+
+def _plain(text: str) -> str:
+    """``text`` without the control characters with which a label could rewrite the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _pad(text: str, width: int, right: bool = False) -> str:
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
