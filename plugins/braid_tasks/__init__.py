@@ -68,7 +68,7 @@ class TableSpec(TaskSpec):
     )
     sequence: str = Field("sequence", description="The column that holds the designs, all of one length.")
     score: str = Field("score", description="The column that holds the measured reward, a finite number in each row.")
-    alphabet: str = Field("ACGT", description="The letters that a design may have, in capital letters as in the file.")
+    alphabet: str = Field("ACGT", min_length=2, description="The letters of a design, as the file writes them.")
     maximise: bool = Field(True, description="Whether a larger score is better. If false, the score is negated.")
     variance: str | None = Field(
         None, description="The column with the variance of each measurement (the score's unit squared, positive)."

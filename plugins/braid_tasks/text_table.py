@@ -115,6 +115,8 @@ class TextTable:
 def _letter_remedy(strange: set[str], alphabet: str) -> str:
     if {letter.upper() for letter in strange} <= set(alphabet):
         return f"write the designs in capital letters, or give alphabet = {alphabet.lower()!r} if all are small"
+    if {letter.lower() for letter in strange} <= set(alphabet):
+        return f"give alphabet = {alphabet.upper()!r}"
     if strange == {"U"} and "T" in alphabet:
         return f"this is RNA: give alphabet = {alphabet.replace('T', 'U')!r}, or write T for U"
     return "correct the designs, drop the rows, or extend the alphabet"
@@ -131,7 +133,9 @@ def read_table(path: str, *, plain_column: str | None = None) -> TextTable:
     known = [*SEPARATORS, *([PLAIN] if plain_column else [])]
     if kind not in known:
         raise DataError(
-            f"a {kind or 'nameless'} file cannot be read as a table",
+            f"a {kind} file cannot be read as a table"
+            if kind
+            else "a file without an ending cannot be read as a table",
             where=path,
             fix=f"save it as one of {', '.join(known)}, plain or .gz",
         )
@@ -184,6 +188,8 @@ def _decode(content: bytes, file: Path, path: str) -> str:
 
 def _cells(text: str, separator: str, path: str) -> list[list[str]]:
     """All cells as text, the header as row 0; blank lines stay, so that row k is line k + 1."""
+    if not text.partition("\n")[0].strip():
+        raise DataError("the first line is blank", where=f"{path}, line 1", fix="start the file with the header")
     try:
         # Names are read as an ordinary row: pandas would rename duplicates and turn a long first row into an index.
         frame = pd.read_csv(

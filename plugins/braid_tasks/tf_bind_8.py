@@ -21,6 +21,8 @@ from braid_tasks.enumeration import all_letters, codes_of, nan_where_undefined
 from braid_tasks.fingerprint import fingerprint
 
 LETTERS, LENGTH = "ACGT", 8
+FEWEST = 4
+"""Two molecules with both their strands: less cannot be split, nor has it a spread."""
 SHA256 = "7660574d32f1f755b3e967ab570f56532cc63bf47d1a32542b9db1106da8161d"
 LOWEST, HIGHEST = -0.47907, 0.49105
 """The landscape's extremes, for the published scale only; a test compares them with the file."""
@@ -66,7 +68,7 @@ def strand_groups(letters: Int[Tensor, "b l"]) -> Int[Tensor, " b"]:
 
 def reward_cap(scores: Float[Tensor, " b"], group: Int[Tensor, " b"], quantile: float) -> Float[Tensor, ""]:
     """The ``quantile`` of the rewards by the rule of Design-Bench, which lists palindromes twice."""
-    measurements = scores[torch.unique(group)]
+    measurements = scores[group == torch.arange(len(group))]  # one strand of each molecule
     return torch.quantile(measurements.repeat(2), quantile)
 
 
@@ -83,7 +85,7 @@ class TFBind8(Task):
     """Bind SIX6 as strongly as possible with 8 letters of DNA.
 
     The constructor reads the file to find the cap and keeps only what lies below it. Raises :class:`DataError` when
-    the packaged file is damaged and :class:`SpecError` when ``n`` exceeds what lies below the cap.
+    the packaged file is damaged and :class:`SpecError` when fewer designs lie below the cap than are needed.
     """
 
     space: Tokens
@@ -97,12 +99,12 @@ class TFBind8(Task):
         letters = all_letters(len(LETTERS), LENGTH)
         group, scores = strand_groups(letters), read_scores(packaged())
         below = (scores <= reward_cap(scores, group, spec.cap)).nonzero().flatten()
-        if spec.n is not None and spec.n > len(below):
+        if (spec.n or FEWEST) > len(below):
             raise SpecError(
-                f"n = {spec.n:,} offline designs cannot be drawn",
-                where="task.n",
-                why=f"{len(below):,} designs lie below the reward quantile {spec.cap}",
-                fix="give a smaller n or a larger cap",
+                f"{spec.n or FEWEST:,} offline designs cannot be drawn",
+                where="task.n" if spec.n else "task.cap",
+                why=f"{len(below):,} designs lie at or below the reward quantile {spec.cap}",
+                fix="give a smaller n or a larger cap" if spec.n else "give a larger cap",
             )
         self._pretraining = below if spec.unlabelled == "offline" else torch.arange(len(letters))
         noise = self._noise(scores[below].std(), seed)[group]

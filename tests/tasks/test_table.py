@@ -165,6 +165,7 @@ def test_the_fingerprint_follows_content_and_options_not_the_place(tmp_path: Pat
     [
         ("", {}, ["the file is empty", "header line"]),
         ("\n \n", {}, ["the file is empty"]),
+        ("\nsequence,score\nACGT,1\nACGA,2\n", {}, ["the first line is blank", "start the file with the header"]),
         ("sequence,score\n", {}, ["0 different design(s)", "fewer than two"]),
         ("sequence,score\nACGT,1\n", {}, ["1 different design(s)"]),
         ("sequence,score\nACGT,1\nACGT,2\n", {}, ["1 different design(s)"]),
@@ -184,6 +185,7 @@ def test_the_fingerprint_follows_content_and_options_not_the_place(tmp_path: Pat
         ("sequence,score\nACGT,2\nACGA,2\n", {}, ["all 2 rewards are the same", "column 'score'", "each is 2"]),
         ("sequence,score\nACGT,1\nACNA,2\n", {}, ["letter 'N'", "line 3", "position 3 of 'ACNA'", "extend"]),
         ("sequence,score\nACGT,1\nacga,2\n", {}, ["letter 'a'", "line 3", "capital letters"]),
+        ("sequence,score\nACGT,1\nACGA,2\n", {"alphabet": "acgt"}, ["letter 'A'", "give alphabet = 'ACGT'"]),
         ("sequence,score\nACGU,1\nACGA,2\n", {}, ["letter 'U'", "RNA", "'ACGU'"]),
         ("sequence,score\nACGT,1\n,2\n", {}, ["no design", "line 3"]),
         (
@@ -216,6 +218,7 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     told = message(tmp_path, GOOD, "designs.xlsx")
     assert "a .xlsx file cannot be read" in told
     assert ".csv, .tsv" in told
+    assert "without an ending" in message(tmp_path, GOOD, "designs")
     assert "a .txt file cannot be read" in message(tmp_path, "ACGT\n", "designs.txt")
 
 
