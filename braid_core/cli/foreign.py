@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from braid_core.errors import BraidError, nearest
 from braid_core.registry import states
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import argparse
 
 
+@runtime_checkable  # for the type checks of the test run
 class Verb(Protocol):
     """What a command plugin registers: a module, or an object, with these two functions."""
 

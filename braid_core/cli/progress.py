@@ -11,15 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from braid_core.registry.hooks import hookimpl
@@ -28,14 +20,18 @@ from braid_core.registry.spec import Spec
 SHOWN = ("mean", "conservative", "kl", "loss", "reward")
 """Figures worth a glance, the most telling first; others are shown where there is room."""
 MOST = 3
+BAR, BESIDES = 16, 50
+"""Cells of the bar, and of everything in a stage's line but its name and its figures."""
 LIVE, PLAIN = 0.1, 10.0
 """Seconds between two updates of the bar, and between two plain lines of a stage."""
 
 
-def latest(figures: Mapping[str, float]) -> str:
-    """Up to three of ``figures`` on a line."""
+def latest(figures: Mapping[str, float], room: int = 80) -> str:
+    """Up to three of ``figures``, as many as fit into ``room`` letters."""
     names = [name for name in SHOWN if name in figures] + [name for name in figures if name not in SHOWN]
-    return "  ".join(f"{name} {figures[name]:.4g}" for name in names[:MOST])
+    texts = [f"{name} {figures[name]:.4g}" for name in names[:MOST]]
+    fitting = ["  ".join(texts[:k]) for k in range(len(texts), -1, -1)]
+    return next((text for text in fitting if len(text) <= room), "")
 
 
 def clock(seconds: float) -> str:
@@ -58,6 +54,15 @@ class Stage:
         """Seconds to go at the pace since the first step that was seen, which may not be the first of all."""
         steps = done - self.first
         return (now - self.started) / steps * (total - done) if steps > 0 else None
+
+
+class Times(ProgressColumn):
+    """Time since the stage began and, until it is finished, the time that it still needs."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.finished_time if task.finished else task.elapsed
+        left = None if task.finished else task.time_remaining
+        return Text(clock(elapsed or 0) + ("" if left is None else f", {clock(left)} left"))
 
 
 class ProgressDisplay:
@@ -129,16 +134,15 @@ class ProgressDisplay:
                 known.task = None
         if seen.task is None:
             seen.task = self._bars.add_task(stage, total=total, figures="")
-        self._bars.update(seen.task, completed=done, total=total, figures=latest(figures))
+        text = latest(figures, self._console.width - len(stage) - BESIDES)
+        self._bars.update(seen.task, completed=done, total=total, figures=text)
 
     def _new_bars(self) -> Progress:
         bars = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=BAR),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            Times(),
             TextColumn("{task.fields[figures]}", markup=False),
             console=self._console,
             refresh_per_second=4,

@@ -66,7 +66,7 @@ def as_spec(plugin: Plugin, target: object) -> type[ComponentSpec]:
     """``target`` as a spec class that can be instantiated; raises :class:`PluginError` where it is something else."""
     base = BASES[plugin.kind]
     if not (isinstance(target, type) and issubclass(target, ComponentSpec)):
-        got = f"a class that is not a {base.__name__}" if isinstance(target, type) else f"a {type(target).__name__}"
+        got = f"not derived from {base.__name__}" if isinstance(target, type) else f"of type {type(target).__name__}"
         raise fault(plugin, f"{plugin.value} is {got}", f"register a class derived from {base.__name__}")
     if not issubclass(target, base):
         kind = getattr(target, "kind", "nothing")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
 
-from braid_core.errors import SpecError
+from braid_core.errors import SpecError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +111,32 @@ def component(kind: str, value: Any) -> ComponentSpec:
             fix=f'give a name, a mapping such as {{"type": "NAME", ...}}, or an object derived from '
             f"{BASES[kind].__name__}",
         )
-    return spec_class(kind, value["type"]).model_validate(value)
+    cls = spec_class(kind, value["type"])
+    try:
+        return cls.model_validate(value)
+    except ValidationError as error:
+        raise explain(error, cls, kind) from error
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> SpecError:
+    """The first fault of a spec in words, with the number of further ones; ``where`` is its field or file."""
+    faults = error.errors(include_url=False)
+    first = faults[0]
+    field = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return SpecError(
+            f"unknown field {field!r}{more}",
+            where=where,
+            why=f"{model.__name__} has no such field",
+            fix=nearest(field, model.model_fields),
+        )
+    if first["type"] == "missing":
+        return SpecError(f"the field {field!r} is missing{more}", where=where, fix=f"add {field} = ...")
+    message = first["msg"].removeprefix("Value error, ")
+    if not field:
+        return SpecError(f"{message}{more}", where=where)
+    return SpecError(f"{field} = {first['input']!r} cannot be used{more}", where=where, why=message)
 
 
 def _resolver(kind: str) -> BeforeValidator:

@@ -1,0 +1,1 @@
+"""Tests of finding, naming and refusing plugins."""
