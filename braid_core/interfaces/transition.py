@@ -80,18 +80,30 @@ def gumbel(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def straight_through(
-    logits: Float[Tensor, "*b v"], noise: Float[Tensor, "*b v"], temperature: float
+    logits: Float[Tensor, "*b v"], noise: Float[Tensor, "*b v"], temperature: float | None
 ) -> Float[Tensor, "*b v"]:
-    """A one-hot sample of Categorical(logits) by the Gumbel-max trick; its gradient is the relaxed sample's.
+    """A one-hot sample of Categorical(logits) by the Gumbel-max trick, with a surrogate gradient.
 
-    The forward value is exact, the gradient is biased (Jang et al. 2017; Maddison et al. 2017).
+    The forward value is exact; the gradient is biased. ``temperature = None`` takes the second-order estimator
+    (ReinMax: Liu et al., NeurIPS 2023, algorithm 2), unbiased for functions that are quadratic between letters;
+    a number takes that of the Gumbel-softmax relaxation at this temperature (Jang et al. 2017).
     """
     scores = logits + noise
     hard = F.one_hot(scores.argmax(-1), logits.shape[-1]).to(logits.dtype)
     if not logits.requires_grad:
         return hard
-    soft = torch.softmax(scores / temperature, -1)
+    soft = _second_order(logits, hard) if temperature is None else torch.softmax(scores / temperature, -1)
     return hard + soft - soft.detach()
+
+
+def _second_order(logits: Float[Tensor, "*b v"], hard: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
+    """2·π₁ − ½·π₀, where π₀ = softmax(logits) and π₁ has the value (hard + π₀)/2 but the gradient of a softmax."""
+    p0 = torch.softmax(logits, -1)
+    middle = ((p0 + hard) / 2).detach().log()
+    # Impossible letters (logit -inf) stay impossible; -inf − (-inf) would be NaN.
+    finite = torch.where(logits > -torch.inf, logits, 0.0)
+    p1 = torch.softmax(middle - finite.detach() + finite, -1)
+    return 2 * p1 - p0 / 2
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,7 @@ class CategoricalTransition(Transition):
     logits: Float[Tensor, "b l v"]
     current: Float[Tensor, "b l v"]
     active: Bool[Tensor, "b l"]
-    temperature: float = 1.0
+    temperature: float | None = None
 
     @staticmethod
     def noise(x: Float[Tensor, " b *state"], generator: torch.Generator) -> Tensor:

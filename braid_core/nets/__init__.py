@@ -1,0 +1,1 @@
+"""The networks everyone needs, and how they are trained."""

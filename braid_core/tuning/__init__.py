@@ -1,0 +1,1 @@
+"""What objectives share: the rollout and the fine-tuning loop."""

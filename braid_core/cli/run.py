@@ -1,0 +1,55 @@
+"""Run one or more specs: fit, tune, draw designs, judge them, and write a report.
+
+Specs that share a task and a seed share the pretrained backbone and the oracle. An interrupted run continues when the
+command is repeated.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the specs and ``--out``."""
+    parser.add_argument("specs", nargs="+", type=Path, metavar="SPEC", help="a .toml, .json or .py run spec")
+    text = "the folder for run folders and stored stages (default: runs)"
+    parser.add_argument("-o", "--out", type=Path, default=Path("runs"), metavar="FOLDER", help=text)
+
+
+def main(args: Namespace) -> int:
+    """Make the runs, print the summary and where the report is."""
+    from braid_core.experiment.spec import load_spec
+
+    specs = [load_spec(path) for path in args.specs]  # all of them, before the first one costs time
+    _refuse_clashes(args.specs, [spec.folder_name for spec in specs])
+
+    from braid_core.cli.progress import ProgressDisplay
+    from braid_core.experiment.run import run
+    from braid_core.registry.hooks import hook_manager
+    from braid_core.report import group_runs, plugin_sections, read_runs, summary_text, write_page
+
+    display = ProgressDisplay()
+    command = " ".join(["braid run", *map(str, args.specs), "--out", str(args.out)])
+    try:
+        folders = [run(spec, args.out, hooks=[display], command=command) for spec in specs]
+    finally:
+        display.close()
+    runs, left_out = read_runs(folders)
+    groups, sections = group_runs(runs), plugin_sections(hook_manager(), runs)
+    page = write_page(groups, (args.out if len(folders) > 1 else folders[0]) / "report.html", sections, left_out)
+    print(f"{summary_text(groups)}\n\nreport: {page}")
+    return 0
+
+
+def _refuse_clashes(paths: list[Path], names: list[str]) -> None:
+    from braid_core.errors import SpecError
+
+    for name in names:
+        if names.count(name) > 1:
+            same = ", ".join(str(path) for path, other in zip(paths, names, strict=True) if other == name)
+            raise SpecError(
+                f"{names.count(name)} specs would write the same run folder {name!r}",
+                where=same,
+                fix="give each its own `name`",
+            )

@@ -1,0 +1,79 @@
+"""Drawing designs: the first draws as they come, and the best of a pool by the method's own score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from braid_core.experiment.metrics import distinct
+from braid_core.interfaces import State, Streams, Task, Trajectory
+
+Draw = Callable[[int, torch.Generator], Trajectory]
+Score = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Designs:
+    """One column of the report for one method.
+
+    ``raw``: the first draws, duplicates and invalid designs included. ``selected``: distinct valid designs of the
+    pool, best score first; ``shortfall`` is how many are missing because the pool held too few.
+    """
+
+    method: str
+    column: Literal["raw", "selected"]
+    x: Float[Tensor, " n *event"]
+    shortfall: int = 0
+    kl: Float[Tensor, " n"] | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How designs are drawn in a run: ``n`` a column, the selected ones out of ``pool`` draws."""
+
+    task: Task
+    streams: Streams
+    device: torch.device
+    n: int
+    pool: int
+
+    @torch.no_grad()
+    def columns(self, method: str, sample: Draw, score: Score) -> list[Designs]:
+        """Both columns of ``method``. All methods of a seed draw from the same random streams."""
+        first = sample(self.n, self.streams.get("draw/raw", self.device))
+        kl = None if first.kl is None else first.kl.sum(1)
+        pool = sample(self.pool, self.streams.get("draw/pool", self.device)).x
+        pool = pool[self.task.valid(pool)]
+        pool = pool[distinct(pool, self.task.space)]
+        best = score(pool).argsort(descending=True, stable=True)[: self.n]
+        return [
+            Designs(method, "raw", first.x, kl=kl),
+            Designs(method, "selected", pool[best], shortfall=self.n - len(best)),
+        ]
+
+
+def to_state(columns: list[Designs]) -> State:
+    """All columns of a stage as one state."""
+    tensors: dict[str, Tensor] = {}
+    meta = []
+    for i, column in enumerate(columns):
+        tensors[f"{i}.x"] = column.x
+        if column.kl is not None:
+            tensors[f"{i}.kl"] = column.kl
+        meta.append({"method": column.method, "column": column.column, "shortfall": column.shortfall})
+    return State(tensors, {"columns": meta})
+
+
+def from_state(state: State, device: torch.device) -> list[Designs]:
+    """The inverse of :func:`to_state`."""
+    columns = []
+    for i, meta in enumerate(state.meta["columns"]):
+        kl = state.tensors.get(f"{i}.kl")
+        x = state.tensors[f"{i}.x"].to(device)
+        columns.append(Designs(**meta, x=x, kl=None if kl is None else kl.to(device)))
+    return columns

@@ -1,0 +1,82 @@
+"""What produced a run: the resolved spec, plugins, versions and hardware, so that it can be repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from braid_core.errors import SpecError, StoreError
+from braid_core.experiment.spec import SPEC_VERSION, RunSpec
+from braid_core.interfaces import Images, Space, Tokens, Vectors
+from braid_core.registry.resolve import find
+
+SPACES: dict[str, Callable[..., Space]] = {"Tokens": Tokens, "Vectors": Vectors, "Images": Images}
+LIBRARIES = ("braid-design", "torch", "numpy", "pydantic")
+
+
+def plugins_of(spec: RunSpec) -> dict[str, dict[str, str]]:
+    """Type, distribution and version of each plugin that the spec names, by kind."""
+    found = {}
+    for kind in ("task", "backbone", "oracle", "objective"):
+        plugin = find(kind, getattr(spec, kind).type)
+        found[kind] = {"type": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+    return found
+
+
+def space_to_json(space: Space) -> dict[str, Any]:
+    """The space as plain data, so that a run can be reopened without its task's files."""
+    if type(space).__name__ not in SPACES or not dataclasses.is_dataclass(space):
+        raise StoreError(f"designs of {type(space).__name__} cannot be stored", fix=f"use one of {', '.join(SPACES)}")
+    return {"kind": type(space).__name__, **dataclasses.asdict(space)}
+
+
+def space_from_json(data: Mapping[str, Any]) -> Space:
+    """The inverse of :func:`space_to_json`."""
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "kind"}
+    return SPACES[data["kind"]](**options)
+
+
+def manifest(spec: RunSpec, space: Space, device: torch.device, command: str | None) -> dict[str, Any]:
+    """The manifest of a run that is about to start; ``seconds`` per stage are added when it ends."""
+    return {
+        "name": spec.folder_name,
+        "spec_version": SPEC_VERSION,
+        "spec": spec.to_dict(),
+        "space": space_to_json(space),
+        "plugins": [{"kind": kind, **facts} for kind, facts in plugins_of(spec).items()],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "hardware": {
+            "device": str(device),
+            "name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "seconds": {},
+    }
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a spec names. Raises :class:`SpecError` where it does not exist."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SpecError(f"device {name!r} is unknown", where="device", fix="use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SpecError(
+            f"device {name!r} is not there",
+            where="device",
+            why=f"torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices",
+            fix='use device = "auto" or "cpu", or install a CUDA build of torch',
+        )
+    return device

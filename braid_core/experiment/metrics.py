@@ -1,0 +1,71 @@
+"""What is measured of designs: one definition each."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from braid_core.interfaces import LabelledDesigns, Oracle, Space
+
+QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+CHUNK = 2**24
+"""The most pairwise distances held at once."""
+
+
+def stats(y: Float[Tensor, " n"]) -> dict[str, float] | None:
+    """Mean and quantiles (linear interpolation) of what is not NaN; None if nothing is."""
+    known = y[~y.isnan()].double()
+    if not len(known):
+        return None
+    levels = torch.tensor(QUANTILES, dtype=torch.float64, device=y.device)
+    values = known.quantile(levels).tolist()
+    return {
+        "mean": float(known.mean()),
+        **{f"q{round(100 * q)}": value for q, value in zip(QUANTILES, values, strict=True)},
+    }
+
+
+def distinct(x: Float[Tensor, " n *event"], space: Space) -> Int[Tensor, " m"]:
+    """The first row of each design; forms that the space's symmetries call the same count as one."""
+    forms = space.orbit(x).flatten(2).cpu().numpy()
+    first: dict[bytes, int] = {}
+    for row in range(len(x)):
+        first.setdefault(min(form.tobytes() for form in forms[:, row]), row)
+    return torch.tensor(list(first.values()), dtype=torch.long, device=x.device)
+
+
+def novelty(x: Float[Tensor, " n *event"], offline: Float[Tensor, " m *event"], space: Space) -> Float[Tensor, " n"]:
+    """Distance of each design to the nearest offline one."""
+    rows = max(1, CHUNK // max(1, len(x)))
+    nearest = [space.distance(x, part).amin(1) for part in torch.split(offline, rows)]
+    return torch.stack(nearest).amin(0)
+
+
+def diversity(x: Float[Tensor, " n *event"], space: Space) -> float | None:
+    """Mean distance between two different rows; None for a single row."""
+    n = len(x)
+    return float(space.distance(x, x).sum()) / (n * (n - 1)) if n > 1 else None
+
+
+def mean_or_none(values: Tensor) -> float | None:
+    """The mean of what is not NaN; None if nothing is."""
+    known = values[~values.isnan()].double()
+    return float(known.mean()) if len(known) else None
+
+
+@torch.no_grad()
+def judge_oracle(oracle: Oracle, held_out: LabelledDesigns) -> dict[str, float | int]:
+    """How the oracle does on offline designs that it has not seen.
+
+    ``coverage`` is the share whose measured reward is at least the conservative one.
+    """
+    posterior = oracle.posterior(held_out.x)
+    mean, y = posterior.mean, held_out.y
+    return {
+        "rmse": float((mean - y).square().mean().sqrt()),
+        "spearman": float(spearmanr(mean.cpu(), y.cpu()).statistic) if len(y) > 2 else float("nan"),
+        "coverage": float((y >= posterior.conservative()).double().mean()),
+        "n_held_out": len(y),
+    }

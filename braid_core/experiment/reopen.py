@@ -1,0 +1,63 @@
+"""A finished run as a generator to draw from: from its folder alone, without the store or the task's files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from braid_core.errors import StoreError
+from braid_core.experiment.manifest import pick_device, space_from_json
+from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
+from braid_core.experiment.spec import RunSpec, parse_spec
+from braid_core.experiment.store import read_state
+from braid_core.interfaces import Objective, Oracle, Sampler, Space, Streams
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The parts of a finished run that are needed to draw and score designs."""
+
+    spec: RunSpec
+    space: Space
+    sampler: Sampler
+    oracle: Oracle
+    objective: Objective
+    device: torch.device
+
+    @torch.no_grad()
+    def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
+        """``n`` fresh designs with their predictions, best score first; the same seed draws the same designs."""
+        x = self.sampler.sample(n, Streams(self.spec.seed).get(f"sample/{seed}", self.device)).x
+        posterior = self.oracle.posterior(x)
+        order = self.objective.score(posterior).argsort(descending=True, stable=True)
+        facts = {"predicted": posterior.mean, "std": posterior.std, "conservative": posterior.conservative()}
+        columns = {name: values[order].tolist() for name, values in facts.items()}
+        return pd.DataFrame({"design": self.space.decode(x[order]), **columns})
+
+
+def open_run(folder: Path | str, device: str = "auto") -> FinishedRun:
+    """Reopen the run in ``folder``. Raises :class:`StoreError` for no run, an unfinished one or damaged weights."""
+    folder = Path(folder)
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise StoreError(
+            f"{folder} is no run folder", why="it has no manifest.json", fix="give what `braid run` printed"
+        )
+    try:
+        record = json.loads(path.read_text())
+        spec, space = parse_spec(record["spec"], str(path)), space_from_json(record["space"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged", why=repr(error), fix="make the run again with `braid run`") from error
+    checkpoints = folder / "checkpoints"
+    if not (checkpoints / "objective").is_dir():
+        raise StoreError(f"the run in {folder} is not finished", fix="repeat its `braid run`: it continues")
+    where = pick_device(device)
+    backbone = load_backbone(spec, space, where, read_state(checkpoints / "backbone"))
+    oracle = load_oracle(spec, space, where, read_state(checkpoints / "oracle"))
+    objective = spec.objective.build()
+    sampler = load_sampler(objective, backbone, oracle, where, read_state(checkpoints / "objective"))
+    return FinishedRun(spec, space, sampler, oracle, objective, where)

@@ -1,0 +1,108 @@
+"""The figures of a finished run: one table of designs, one summary per method and column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from braid_core.experiment.designs import Designs
+from braid_core.experiment.metrics import distinct, diversity, mean_or_none, novelty, stats
+from braid_core.experiment.spec import RunSpec
+from braid_core.interfaces import LabelledDesigns, Oracle, Task
+
+
+@torch.no_grad()
+def design_table(columns: Sequence[Designs], task: Task, oracle: Oracle, data: LabelledDesigns) -> pd.DataFrame:
+    """Every drawn design with what is believed and, where it can be known, what is true of it.
+
+    This is where the truth is asked, in one call for all designs together.
+    """
+    x = torch.cat([column.x for column in columns])
+    posterior = oracle.posterior(x)
+    truth = task.truth(x) if task.has_truth else torch.full((len(x),), torch.nan)
+    normalised = task.normalise(truth)
+    facts = {
+        "predicted": posterior.mean,
+        "std": posterior.std,
+        "conservative": posterior.conservative(),
+        "novelty": novelty(x, data.x, task.space),
+        "truth": truth,
+        "normalised": normalised,
+    }
+    return pd.DataFrame(
+        {
+            "method": [column.method for column in columns for _ in column.x],
+            "column": [column.column for column in columns for _ in column.x],
+            "rank": [rank for column in columns for rank in range(1, len(column.x) + 1)],
+            "design": task.space.decode(x),
+            "valid": task.valid(x).tolist(),
+            **{name: values.tolist() for name, values in facts.items()},
+        }
+    )
+
+
+def results(
+    table: pd.DataFrame,
+    columns: Sequence[Designs],
+    task: Task,
+    spec: RunSpec,
+    data: LabelledDesigns,
+    oracle_quality: dict[str, Any],
+) -> dict[str, Any]:
+    """What ``results.json`` holds: a row per method and column, and the facts needed to read them."""
+    parts = table.groupby(["method", "column"], sort=False)
+    rows = [_row(column, parts.get_group((column.method, column.column)), task) for column in columns if len(column.x)]
+    own = [column.kl for column in columns if column.kl is not None]
+    return {
+        "task": {
+            "name": task.name,
+            "unit": task.unit,
+            "has_truth": task.has_truth,
+            "notes": list(task.notes),
+            "offline": {"n": len(data), "mean": float(data.y.mean()), "std": data.std, "max": float(data.y.max())},
+        },
+        "label": spec.label,
+        "seed": spec.seed,
+        "rows": [_offline_row(data, task), *rows],
+        "oracle": {key: None if value != value else value for key, value in oracle_quality.items()},
+        "kl": float(own[-1].mean()) if own else None,
+    }
+
+
+def _offline_row(data: LabelledDesigns, task: Task) -> dict[str, Any]:
+    return {
+        "method": "Offline",
+        "column": "raw",
+        "n": len(data),
+        "unique": len(distinct(data.x, task.space)) / len(data),
+        "truth": stats(data.y),
+        "normalised": stats(task.normalise(data.y)),
+    }
+
+
+def _row(column: Designs, part: pd.DataFrame, task: Task) -> dict[str, Any]:
+    predicted, conservative, truth, normalised = (
+        torch.tensor(part[name].to_numpy(dtype=float)) for name in ("predicted", "conservative", "truth", "normalised")
+    )
+    kept: Tensor = torch.where(truth.isnan(), torch.nan, (truth >= conservative).double())
+    return {
+        "method": column.method,
+        "column": column.column,
+        "n": len(part),
+        "unique": len(distinct(column.x, task.space)) / len(part),
+        "valid": float(part["valid"].mean()),
+        "shortfall": column.shortfall,
+        "truth": stats(truth),
+        "normalised": stats(normalised),
+        "predicted": stats(predicted),
+        "conservative": stats(conservative),
+        "gap": mean_or_none(predicted - truth),
+        "coverage": mean_or_none(kept),
+        "novelty": float(part["novelty"].mean()),
+        "diversity": diversity(column.x, task.space),
+        "kl": None if column.kl is None else float(column.kl.mean()),
+    }

@@ -1,0 +1,225 @@
+"""One run: task → backbone → oracle → objective → designs → truth, once → results.
+
+Each stage is stored under the hash of all that determines it, so that methods share one pretrained backbone, an
+interrupted run goes on where it stopped, and a changed field reruns only what depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from braid_core.experiment.designs import Designs, Drawing, from_state, to_state
+from braid_core.experiment.manifest import manifest, pick_device, plugins_of
+from braid_core.experiment.metrics import judge_oracle
+from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
+from braid_core.experiment.results import design_table, results
+from braid_core.experiment.spec import RunSpec, parse_spec
+from braid_core.experiment.store import METRICS, Stage, Store
+from braid_core.files import make_folder, write_atomic
+from braid_core.interfaces import (
+    Backbone,
+    LabelledDesigns,
+    Log,
+    Oracle,
+    Problem,
+    Sampler,
+    State,
+    Streams,
+    Task,
+    Trajectory,
+)
+from braid_core.registry.hooks import hook_manager
+from braid_core.tuning.rollout import rollout
+
+STORE = ".stages"
+
+
+def run(
+    spec: RunSpec | dict[str, Any],
+    out: Path | str = "runs",
+    *,
+    hooks: Sequence[object] = (),
+    command: str | None = None,
+) -> Path:
+    """Make (or continue) the run that ``spec`` describes and return its folder below ``out``.
+
+    ``hooks`` are objects with hook methods, beside those of installed plugins. Raises ``BraidError`` for what the
+    user can mend; stages that were finished before are kept in any case.
+    """
+    spec = parse_spec(spec)
+    folder = Path(out) / spec.folder_name
+    make_folder(folder)
+    pipeline = Pipeline(spec, Store(Path(out) / STORE, hook_manager(*hooks)))
+    record = manifest(spec, pipeline.task.space, pipeline.device, command)
+    write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
+    hook = pipeline.store.hooks.hook
+    hook.braid_run_started(spec=spec, folder=folder)
+
+    stages = {
+        "backbone": pipeline.backbone,
+        "oracle": pipeline.oracle,
+        "objective": pipeline.objective,
+        "references": pipeline.references,
+        "designs": pipeline.designs,
+    }
+    for name, stage in stages.items():
+        _copy(stage, folder / "checkpoints", name)
+    metrics = b"".join((stage.folder / METRICS).read_bytes() for stage in stages.values())
+    write_atomic(folder / "metrics.jsonl", metrics)
+
+    # Everything that a method decides has been decided: only now is the truth looked at, and only once.
+    columns = [*pipeline.load_designs(pipeline.references), *pipeline.load_designs(pipeline.designs)]
+    table = design_table(columns, pipeline.task, pipeline.load_oracle(), pipeline.data)
+    write_atomic(folder / "designs.csv", table.to_csv(index=False))
+    oracle_quality = pipeline.oracle.state().meta["held_out"]
+    found = results(table, columns, pipeline.task, spec, pipeline.data, oracle_quality)
+    write_atomic(folder / "results.json", json.dumps(found, indent=2, allow_nan=False))
+    record["seconds"] = {name: stage.seconds for name, stage in stages.items()}
+    write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
+    hook.braid_run_finished(folder=folder, results=found)
+    return folder
+
+
+def _copy(stage: Stage, folder: Path, name: str) -> None:
+    """Make the run folder complete in itself: it can be moved, and sampled from, without the store."""
+    target = folder / name
+    make_folder(target)
+    for file in stage.folder.iterdir():
+        write_atomic(target / file.name, file.read_bytes())
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The stages of one run, each computed when it is first asked for."""
+
+    spec: RunSpec
+    store: Store
+
+    @cached_property
+    def device(self) -> torch.device:
+        return pick_device(self.spec.device)
+
+    @cached_property
+    def streams(self) -> Streams:
+        return Streams(self.spec.seed)
+
+    @cached_property
+    def task(self) -> Task:
+        return self.spec.task.build(self.spec.seed)
+
+    @cached_property
+    def data(self) -> LabelledDesigns:
+        return self.task.offline().to(self.device)
+
+    @cached_property
+    def split(self) -> tuple[LabelledDesigns, LabelledDesigns]:
+        """What the oracle learns from, and what it is judged by."""
+        return self.task.offline().split(self.spec.holdout, self.streams.get("holdout"))
+
+    def _inputs(self, kind: str, *upstream: Stage) -> dict[str, Any]:
+        """All that determines a stage of ``kind``, beside its upstream stages."""
+        return {
+            "plugins": {name: plugins_of(self.spec)[name] for name in ("task", kind)},
+            "spec": getattr(self.spec, kind).model_dump(mode="json"),
+            "data": self.task.fingerprint(),
+            "seed": self.spec.seed,
+            "device": self.device.type,
+            "torch": torch.__version__,
+            "upstream": [stage.key for stage in upstream],
+        }
+
+    @cached_property
+    def backbone(self) -> Stage:
+        def compute(log: Log) -> State:
+            model = self.spec.backbone.build(self.task.space, self.device)
+            designs = model.encode(self.task.unlabelled().to(self.device))
+            model.fit(designs, self.streams.get("backbone", self.device), log=log)
+            return model.state()
+
+        return self.store.stage("backbone", self._inputs("backbone"), compute)
+
+    @cached_property
+    def oracle(self) -> Stage:
+        def compute(log: Log) -> State:
+            training, held_out = (part.to(self.device) for part in self.split)
+            model = self.spec.oracle.build(self.task.space, self.device)
+            model.fit(training, self.streams.get("oracle", self.device), log)
+            state = model.state()
+            return State(state.tensors, {"oracle": state.meta, "held_out": judge_oracle(model, held_out)})
+
+        inputs = {**self._inputs("oracle"), "holdout": self.spec.holdout}
+        return self.store.stage("oracle", inputs, compute)
+
+    @cached_property
+    def objective(self) -> Stage:
+        def compute(log: Log) -> State:
+            problem = Problem(self.data, self.load_backbone(), self.load_oracle(), self.streams, log)
+            return self.spec.objective.build().fit(problem).state()
+
+        return self.store.stage("objective", self._inputs("objective", self.backbone, self.oracle), compute)
+
+    @cached_property
+    def references(self) -> Stage:
+        """Random and Pretrained, in the same two columns; selected by the conservative score."""
+
+        def compute(log: Log) -> State:
+            model, oracle = self.load_backbone(), self.load_oracle()
+
+            def pretrained(n: int, generator: torch.Generator) -> Trajectory:
+                path = rollout(model.process, model.predict, n, generator)
+                return Trajectory(model.decode(path.x))
+
+            def score(x: torch.Tensor) -> torch.Tensor:
+                return oracle.posterior(x).conservative()
+
+            return to_state(
+                [
+                    *self._drawing().columns("Random", lambda n, g: Trajectory(self.task.space.random(n, g)), score),
+                    *self._drawing().columns("Pretrained", pretrained, score),
+                ]
+            )
+
+        inputs = {"draws": self._draws, "upstream": [self.backbone.key, self.oracle.key]}
+        return self.store.stage("references", inputs, compute)
+
+    @cached_property
+    def designs(self) -> Stage:
+        """What the method proposes."""
+
+        def compute(log: Log) -> State:
+            sampler, oracle, method = self.load_sampler(), self.load_oracle(), self.spec.objective.build()
+
+            def score(x: torch.Tensor) -> torch.Tensor:
+                return method.score(oracle.posterior(x))
+
+            return to_state(self._drawing().columns(self.spec.label, sampler.sample, score))
+
+        return self.store.stage("designs", {"draws": self._draws, "upstream": [self.objective.key]}, compute)
+
+    @property
+    def _draws(self) -> list[int]:
+        return [self.spec.designs, self.spec.pool]
+
+    def _drawing(self) -> Drawing:
+        return Drawing(self.task, self.streams, self.device, self.spec.designs, self.spec.pool)
+
+    def load_backbone(self) -> Backbone:
+        return load_backbone(self.spec, self.task.space, self.device, self.backbone.state())
+
+    def load_oracle(self) -> Oracle:
+        return load_oracle(self.spec, self.task.space, self.device, self.oracle.state())
+
+    def load_sampler(self) -> Sampler:
+        return load_sampler(
+            self.spec.objective.build(), self.load_backbone(), self.load_oracle(), self.device, self.objective.state()
+        )
+
+    def load_designs(self, stage: Stage) -> list[Designs]:
+        return from_state(stage.state(), self.device)

@@ -1,0 +1,120 @@
+"""The description of one run, and how it is read from Python, TOML and JSON (light: no torch)."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+import tomli_w
+from pydantic import Field, PositiveInt, ValidationError, model_validator
+
+from braid_core.errors import SpecError, nearest
+from braid_core.registry.spec import BackboneField, ObjectiveField, OracleField, Spec, TaskField, explain
+
+SPEC_VERSION = 1
+
+
+class RunSpec(Spec):
+    """One run: a task, a generative backbone, an uncertainty oracle, an objective and a seed.
+
+    Every component is given by its name, by a mapping with ``type`` and options, or as a spec object.
+    """
+
+    task: TaskField
+    backbone: BackboneField = Field("masked", validate_default=True)
+    oracle: OracleField = Field("bootstrap", validate_default=True)
+    objective: ObjectiveField = Field("braid", validate_default=True)
+    seed: int = Field(0, ge=0, description="everything random follows from it")
+    device: str = Field("auto", description="'auto' (CUDA if there is one), 'cpu', 'cuda' or 'cuda:N'")
+    name: str | None = Field(
+        None, pattern=r"^[\w.+-]+$", description="of the run folder (default: made of task, method and seed)"
+    )
+    holdout: float = Field(
+        0.1, gt=0, lt=1, description="share of the offline designs that judge the oracle instead of training it"
+    )
+    designs: PositiveInt = Field(128, description="designs delivered in each column of the report")
+    pool: PositiveInt = Field(1024, description="draws among which the selected designs are chosen")
+
+    @model_validator(mode="after")
+    def _pool_suffices(self) -> Self:
+        if self.pool < self.designs:
+            raise ValueError(f"`pool` ({self.pool}) is smaller than `designs` ({self.designs})")
+        return self
+
+    @property
+    def label(self) -> str:
+        """How reports call the method: the objective and the oracle that it trusts."""
+        return f"{self.objective.type.upper()}-{self.oracle.type}"
+
+    @property
+    def folder_name(self) -> str:
+        """The name of the run folder."""
+        parts = (self.task.type, self.objective.type, self.oracle.type, f"seed{self.seed}")
+        return self.name or "-".join(part.replace(":", "_") for part in parts)
+
+    def to_json(self) -> str:
+        """The spec with every default resolved."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def to_toml(self) -> str:
+        """The same as TOML, which has no null: options that are None are left out, and None is their default."""
+        return tomli_w.dumps(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; ``parse_spec`` of it is equal to this spec."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def parse_spec(data: object, where: str = "spec") -> RunSpec:
+    """A validated spec from plain data. Raises :class:`SpecError`, or ``PluginError`` for a component."""
+    if isinstance(data, RunSpec):
+        return data
+    if not isinstance(data, dict):
+        raise SpecError("a run spec is a mapping", where=where, why=f"got {type(data).__name__}")
+    try:
+        return RunSpec.model_validate(data)
+    except ValidationError as error:
+        raise explain(error, RunSpec, where) from error
+
+
+def load_spec(path: Path) -> RunSpec:
+    """Read ``.toml``, ``.json`` or ``.py`` (which must define ``spec``); raises :class:`SpecError`.
+
+    A ``.py`` spec is a program and is executed: run only your own.
+    """
+    readers = {".toml": _read_toml, ".json": _read_json, ".py": _read_python}
+    if path.suffix not in readers:
+        raise SpecError(
+            f"cannot read a spec from {path.name!r}",
+            where=str(path),
+            why=f"its ending is {path.suffix!r}" if path.suffix else "it has no ending",
+            fix=nearest(path.suffix, readers),
+        )
+    if not path.is_file():
+        siblings = [p.name for p in path.parent.glob("*") if p.suffix in readers] if path.parent.is_dir() else []
+        raise SpecError("there is no such spec file", where=str(path), fix=nearest(path.name, siblings))
+    return parse_spec(readers[path.suffix](path), str(path))
+
+
+def _read_toml(path: Path) -> object:
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError("the spec is not valid TOML", where=str(path), why=str(error)) from error
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SpecError("the spec is not valid JSON", where=str(path), why=str(error)) from error
+
+
+def _read_python(path: Path) -> object:
+    names = runpy.run_path(str(path))
+    if "spec" not in names:
+        raise SpecError("the Python file defines no `spec`", where=str(path), fix="end it with: spec = RunSpec(...)")
+    return names["spec"]

@@ -1,0 +1,83 @@
+"""The one supervised training loop: mini-batches, validation, early stopping, best weights copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import Parameter
+
+from braid_core.errors import BraidError
+from braid_core.interfaces.log import Log
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train: at most ``steps`` Adam steps with a cosine-decayed ``learning_rate``.
+
+    Validated every ``every`` steps; stopped once no member has improved for ``patience`` validations.
+    """
+
+    steps: int
+    learning_rate: float
+    every: int = 50
+    patience: int = 10
+    weight_decay: float = 0.0
+
+
+def train(
+    parameters: list[Parameter],
+    loss: Callable[[], Float[Tensor, " m"]],
+    validate: Callable[[], Float[Tensor, " m"]],
+    schedule: Schedule,
+    log: Log,
+) -> Float[Tensor, " m"]:
+    """Minimise ``loss()`` (one value per member, on a fresh mini-batch) and keep each member's best weights.
+
+    With several members every parameter's first dimension is the member, and each member keeps the weights of its
+    own best validation. Returns the best validation losses. Raises :class:`BraidError` if no validation is finite.
+    """
+    optimiser = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, schedule.steps)
+    best = torch.full_like(validate(), torch.inf)
+    kept = [p.detach().clone() for p in parameters]
+    stale = 0
+    for step in range(1, schedule.steps + 1):
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss().sum(), parameters), strict=True):
+            parameter.grad = gradient
+        optimiser.step()
+        decay.step()
+        if step % schedule.every and step != schedule.steps:
+            continue
+        value = validate()
+        improved = value < best
+        best = torch.where(improved, value, best)
+        _keep(kept, parameters, improved)
+        stale = 0 if bool(improved.any()) else stale + 1
+        log.step(step, schedule.steps, loss=float(value.mean()))
+        if stale > schedule.patience:
+            log.step(schedule.steps, schedule.steps, loss=float(best.mean()))
+            break
+    if not bool(best.isfinite().all()):
+        raise BraidError(
+            "training diverged: no validation loss was finite",
+            why=f"learning rate {schedule.learning_rate} over {schedule.steps} steps",
+            fix="lower the learning rate, or look for extreme values in the data",
+        )
+    with torch.no_grad():
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.copy_(value)
+            parameter.grad = None
+    return best
+
+
+@torch.no_grad()
+def _keep(kept: list[Tensor], parameters: list[Parameter], improved: Tensor) -> None:
+    for saved, parameter in zip(kept, parameters, strict=True):
+        if len(improved) == 1:
+            saved.copy_(torch.where(improved, parameter, saved))
+        else:
+            saved[improved] = parameter[improved]

@@ -1,0 +1,126 @@
+"""The fine-tuning loop: maximise E[score]/σ − α·KL(path ‖ pretrained path) through the rollout.
+
+BRAID and STRL are this loop with different scores (Uehara et al. 2024, eq. 5 and its ĝ = 0 ablation).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from braid_core.errors import BraidError, UnsupportedError
+from braid_core.interfaces import (
+    Backbone,
+    Condition,
+    Objective,
+    Oracle,
+    Predict,
+    Problem,
+    Sampler,
+    State,
+    Trajectory,
+)
+from braid_core.tuning.rollout import rollout
+from braid_core.tuning.spec import FineTuningSpec
+
+LOG_EVERY = 10
+
+
+class FineTuned(Sampler):
+    """Draws from a tuned backbone and reports the KL that each design has cost."""
+
+    def __init__(self, tuned: Backbone, reference: Predict) -> None:
+        self.tuned, self.reference = tuned, reference
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Trajectory:
+        path = rollout(
+            self.tuned.process, self.tuned.predict, n, generator, reference=self.reference, condition=condition
+        )
+        return Trajectory(self.tuned.decode(path.x), path.kl)
+
+    def state(self) -> State:
+        return self.tuned.state()
+
+    def load_state(self, state: State) -> None:
+        self.tuned.load_state(state)
+
+
+class FineTuning(Objective):
+    """Everything but the score, which a subclass defines."""
+
+    def __init__(self, spec: FineTuningSpec) -> None:
+        self.spec = spec
+
+    def sampler(self, pretrained: Backbone, oracle: Oracle) -> FineTuned:
+        opened = pretrained.tunable()
+        return FineTuned(opened.tuned, opened.reference)
+
+    def fit(self, problem: Problem) -> FineTuned:
+        spec, opened = self.spec, problem.pretrained.tunable()
+        if not opened.tuned.process.tunable:
+            raise UnsupportedError(
+                "this backbone cannot be fine-tuned",
+                why="one of its steps has no noise, so that its path KL would be infinite",
+                fix="give every step noise (for DDIM: eta > 0), or use an objective that does not tune",
+            )
+        optimiser = torch.optim.Adam(opened.parameters, lr=spec.learning_rate, fused=True)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, spec.steps)
+        generator = problem.streams.get("tuning", problem.pretrained.device)
+        unit = problem.data.std
+        for step in range(1, spec.steps + 1):
+            path = self._rollout(opened.tuned, opened.reference, generator)
+            posterior = problem.oracle.posterior(opened.tuned.decode(path.x))
+            score, kl = self.score(posterior), _total(path)
+            loss = (spec.alpha * kl - score / unit).mean()
+            # Only the tuned parameters get a gradient; those of the oracle and the reference are left alone.
+            gradients = torch.autograd.grad(loss, opened.parameters)
+            for parameter, gradient in zip(opened.parameters, gradients, strict=True):
+                parameter.grad = gradient
+            norm = torch.nn.utils.clip_grad_norm_(opened.parameters, spec.clip)
+            optimiser.step()
+            decay.step()
+            # Reading a figure waits for the device, so it is done only now and then.
+            if step % LOG_EVERY == 0 or step == spec.steps:
+                _check(loss, step, spec)
+                problem.log.step(
+                    step,
+                    spec.steps,
+                    score=float(score.detach().mean()),
+                    mean=float(posterior.mean.detach().mean()),
+                    conservative=float(posterior.conservative().detach().mean()),
+                    kl=float(kl.detach().mean()),
+                    grad_norm=float(norm),
+                )
+        for parameter in opened.parameters:
+            parameter.grad = None
+        return FineTuned(opened.tuned, opened.reference)
+
+    def _rollout(self, tuned: Backbone, reference: Predict, generator: torch.Generator) -> Trajectory:
+        return rollout(
+            tuned.process,
+            tuned.predict,
+            self.spec.batch,
+            generator,
+            reference=reference,
+            checkpoint=self.spec.checkpoint,
+            truncate=self.spec.truncate,
+        )
+
+
+def _total(path: Trajectory) -> Float[Tensor, " b"]:
+    """The path KL per design: summed over all steps (each step's is summed over dimensions)."""
+    if path.kl is None:
+        raise UnsupportedError("the rollout was made without a reference, so there is no path KL")
+    return path.kl.sum(1)
+
+
+def _check(loss: Tensor, step: int, spec: FineTuningSpec) -> None:
+    if not bool(loss.isfinite()):
+        raise BraidError(
+            "fine-tuning diverged: the loss is not finite",
+            where=f"step {step} of {spec.steps}",
+            why=f"alpha {spec.alpha}, learning rate {spec.learning_rate}",
+            fix="lower learning_rate, or raise alpha",
+        )

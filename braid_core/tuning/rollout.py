@@ -1,0 +1,72 @@
+"""The one sampling loop, for every chain: it never asks which family it runs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint as checkpointed
+
+from braid_core.interfaces import Condition, Predict, Process, Trajectory
+
+
+def rollout(
+    process: Process,
+    predict: Predict,
+    n: int,
+    generator: torch.Generator,
+    *,
+    reference: Predict | None = None,
+    condition: Condition | None = None,
+    record: bool = False,
+    checkpoint: bool = False,
+    truncate: int | None = None,
+) -> Trajectory:
+    """Run the chain from its prior to ``n`` designs, with one call of ``predict`` a step.
+
+    ``reference``: the pretrained network; the exact KL of every step against it is then part of the trajectory, and
+    its gradient flows through both networks. ``record`` keeps states and log probabilities. ``checkpoint`` trades
+    a second forward pass for memory. ``truncate = K`` cuts the gradient *through the states* before the last K
+    steps; every step's KL keeps its gradient with respect to the weights, so the penalty stays a sum over all
+    steps. Whether gradients are recorded at all is the caller's choice (``torch.no_grad()``).
+    """
+    x = process.prior(n, generator)
+    cut = 0 if truncate is None else process.steps - truncate
+    kls, log_probs, states = [], [], [x]
+    for k in range(process.steps):
+        # Drawn here, outside the checkpointed region: recomputation must see the same numbers.
+        noise = process.transition_type.noise(x, generator)
+        arguments = (process, predict, reference, condition, record, k, x.detach() if k <= cut else x, noise)
+        if checkpoint and torch.is_grad_enabled():
+            x, kl, log_prob = checkpointed(_step, *arguments, use_reentrant=False, preserve_rng_state=False)
+        else:
+            x, kl, log_prob = _step(*arguments)
+        kls.append(kl)
+        log_probs.append(log_prob)
+        if record:
+            states.append(x)
+    return Trajectory(
+        process.finish(x),
+        None if reference is None else torch.stack(kls, 1),
+        torch.stack(log_probs, 1) if record else None,
+        torch.stack(states) if record else None,
+    )
+
+
+def _step(
+    process: Process,
+    predict: Predict,
+    reference: Predict | None,
+    condition: Condition | None,
+    record: bool,
+    k: int,
+    x: Tensor,
+    noise: Tensor,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    t = torch.full((len(x),), process.time(k), device=x.device)
+    transition = process.transition(predict(x, t, condition), x, k)
+    following = transition.rsample(noise)
+    kl = None
+    if reference is not None:
+        # Not under no_grad: the KL depends on the state through the reference too.
+        kl = transition.kl(process.transition(reference(x, t, condition), x, k))
+    return following, kl, transition.log_prob(following) if record else None

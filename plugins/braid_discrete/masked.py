@@ -1,0 +1,164 @@
+"""The absorbing chain over tokens (MDLM: Sahoo et al. 2024), linear schedule α_t = 1 − t.
+
+A state is one-hot over the letters and, as the last channel, the mask: ``(b, l, v + 1)``. All positions start
+masked. ``out`` is the network's letter logits ``(b, l, v)``; masked positions are revealed from it, revealed ones
+never change. The optimal network does not depend on time (Ou et al. 2024), so the rates are the process's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from braid_core.errors import UnsupportedError
+from braid_core.interfaces import CategoricalTransition, Condition, Potential, Predict, Process, Tokens, Transition
+from braid_core.interfaces.transition import categorical_kl, gumbel, straight_through
+
+
+@dataclass(frozen=True)
+class RevealOne(Transition):
+    """Reveals exactly one masked position: a position from ``positions``, then its letter from ``letters``.
+
+    Both are normalised log probabilities; ``positions`` is -inf where a letter stands already.
+    """
+
+    letters: Float[Tensor, "b l v"]
+    positions: Float[Tensor, "b l"]
+    current: Float[Tensor, "b l s"]
+    temperature: float | None = None
+
+    @staticmethod
+    def noise(x: Float[Tensor, " b *state"], generator: torch.Generator) -> Tensor:
+        # The mask's own channel carries the choice of the position.
+        return gumbel(x.shape, generator)
+
+    def rsample(self, noise: Tensor) -> Float[Tensor, " b *state"]:
+        place = (self.positions + noise[..., -1]).argmax(1)
+        rows = torch.arange(len(place), device=place.device)
+        letter = straight_through(self.letters[rows, place], noise[rows, place, :-1], self.temperature)
+        chosen = F.one_hot(place, self.positions.shape[1]).bool()
+        return torch.where(chosen[..., None], F.pad(letter, (0, 1))[:, None], self.current)
+
+    def log_prob(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b"]:
+        changed = x.argmax(-1) != self.current.argmax(-1)
+        joint = self.positions + (self.letters * x[..., :-1]).sum(-1)
+        one = (changed.sum(1) == 1).to(x.dtype).log()
+        return torch.where(changed, joint, 0.0).sum(1) + one
+
+    def kl(self, reference: Self) -> Float[Tensor, " b"]:
+        # Expectation over the position, not the KL at the sampled one: same mean, less variance.
+        share = self.positions.exp()
+        order = categorical_kl(self.positions, reference.positions)
+        return order + (share * categorical_kl(self.letters, reference.letters)).sum(1)
+
+    def tilt(self, direction: Float[Tensor, " b *state"]) -> Self:
+        # Revealing a position also takes its mask away, which is worth direction[mask] less.
+        scores = self.letters + direction[..., :-1]
+        evidence = scores.logsumexp(-1) - direction[..., -1]
+        positions = torch.log_softmax(self.positions + evidence, 1)
+        return type(self)(torch.log_softmax(scores, -1), positions, self.current, self.temperature)
+
+
+class _MaskedProcess(Process):
+    """What both ways of revealing share."""
+
+    def __init__(self, space: Tokens, temperature: float | None) -> None:
+        self.space: Tokens = space
+        self.temperature = temperature
+
+    def prior(self, n: int, generator: torch.Generator) -> Float[Tensor, " b *state"]:
+        x = torch.zeros(n, self.space.length, len(self.space.alphabet) + 1, device=generator.device)
+        x[..., -1] = 1
+        return x
+
+    def denoised(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> Float[Tensor, " b *event"]:
+        return torch.where(_masked(x)[..., None], out.softmax(-1), x[..., :-1])
+
+    def guided(
+        self, out: Tensor, x: Float[Tensor, " b *state"], k: int, potential: Potential, level: float
+    ) -> Transition:
+        with torch.enable_grad():
+            x0 = self.denoised(out, x, k).detach().requires_grad_()
+            (direction,) = torch.autograd.grad(potential(x0).sum(), x0)
+        # On the letter logits, before the rates come in: the speed of unmasking stays as it is.
+        return self.transition(out + level * direction, x, k)
+
+    def finish(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b *event"]:
+        return x[..., :-1]
+
+    def loss(
+        self,
+        predict: Predict,
+        x0: Float[Tensor, " b *event"],
+        generator: torch.Generator,
+        condition: Condition | None = None,
+    ) -> Float[Tensor, " b"]:
+        """The negative evidence bound in nats: L·E_m[mean cross-entropy over m random masked positions].
+
+        m is uniform on 1..L. This is ∫ (1/t)·E[Σ cross-entropy] dt with the integral over t done exactly, since
+        ∫ t^(m−1)(1−t)^(L−m)·C(L,m) dt = 1/m: the weight 1/t and its variance are gone. m is stratified over the
+        batch; the network sees the masked share m/L as its time.
+        """
+        n, length, device = len(x0), self.space.length, x0.device
+        start = torch.rand((), generator=generator, device=device)
+        share = (torch.arange(n, device=device) + start) / n
+        m = (share * length).long().clamp(max=length - 1) + 1
+        order = torch.rand(n, length, generator=generator, device=device).argsort(1)
+        masked = order < m[:, None]
+        mask = F.one_hot(torch.tensor(len(self.space.alphabet), device=device), len(self.space.alphabet) + 1)
+        x = torch.where(masked[..., None], mask.to(x0.dtype), F.pad(x0, (0, 1)))
+        logits = torch.log_softmax(predict(x, m / length, condition), -1)
+        cross_entropy = -(logits * x0).sum(-1)
+        return torch.where(masked, cross_entropy, 0.0).sum(1) * length / m
+
+
+class OneByOne(_MaskedProcess):
+    """One position a step, in uniformly random order: any distribution over designs is exactly reachable."""
+
+    transition_type = RevealOne
+
+    def __init__(self, space: Tokens, temperature: float | None = None) -> None:
+        super().__init__(space, temperature)
+        self.steps = space.length
+
+    def with_steps(self, n: int) -> Self:
+        if n != self.steps:
+            raise UnsupportedError(
+                f"one position a step takes {self.steps} steps, not {n}",
+                fix='use reveal = "parallel" for other numbers',
+            )
+        return self
+
+    def transition(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> RevealOne:
+        masked = _masked(x)
+        uniform = masked.to(x.dtype).log() - masked.sum(1, keepdim=True).to(x.dtype).log()
+        return RevealOne(torch.log_softmax(out, -1), uniform, x, self.temperature)
+
+
+class Parallel(_MaskedProcess):
+    """Every masked position is revealed independently with the schedule's rate; fewer or more steps at will."""
+
+    transition_type = CategoricalTransition
+
+    def __init__(self, space: Tokens, steps: int, temperature: float | None = None) -> None:
+        super().__init__(space, temperature)
+        self.steps = steps
+
+    def with_steps(self, n: int) -> Self:
+        return type(self)(self.space, n, self.temperature)
+
+    def transition(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> CategoricalTransition:
+        # (α_s − α_t)/(1 − α_t) with t = 1 − k/T and s = t − 1/T; 1 in the last step
+        rate = torch.tensor(1 / (self.steps - k), device=x.device)
+        stay = (1 - rate).log().expand(*out.shape[:-1], 1)
+        logits = torch.cat([torch.log_softmax(out, -1) + rate.log(), stay], -1)
+        return CategoricalTransition(logits, x, _masked(x), self.temperature)
+
+
+def _masked(x: Float[Tensor, "b l s"]) -> Bool[Tensor, "b l"]:
+    return x[..., -1] > 0.5
