@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
@@ -66,21 +65,20 @@ class Times(ProgressColumn):
 
 
 class ProgressDisplay:
-    """Shows a run's stages on ``stream`` (standard error by default); to be registered with the hook manager.
+    """Shows a run's stages on ``console`` (standard error by default); to be registered with the hook manager.
 
     :meth:`close` gives the terminal back and may be called at any time, more than once; leaving a ``with`` block does
     it too. Most calls return after one look at the clock, so that a hot loop does not notice.
     """
 
-    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        stream = sys.stderr if stream is None else stream
-        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = Console(stderr=True) if console is None else console
         self._live = self._console.is_terminal and not self._console.is_dumb_terminal
         self._bars: Progress | None = None
         self._stages: dict[str, Stage] = {}
         self._clock = clock
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> ProgressDisplay:
         return self
 
     def __exit__(
@@ -125,7 +123,7 @@ class ProgressDisplay:
             self._bars = None
 
     def _say(self, text: str) -> None:
-        self._console.print(Text(text))
+        self._console.print(Text(text), soft_wrap=True)
 
     def _bar(self, stage: str, seen: Stage, done: int, total: int, figures: Mapping[str, float]) -> None:
         if self._bars is None:

@@ -12,6 +12,8 @@ from braid_core.report.tables import scores as scores_of
 
 ENOUGH_SEEDS = 8
 """The fewest seeds with which "better" may be claimed: with 5, no two-sided Wilcoxon test can reach p < .05."""
+USUAL = ("strl", "pretrained", "random")
+"""Beginnings of the methods that every answer is compared with."""
 
 
 def answer(group: Group) -> str:
@@ -62,7 +64,7 @@ def _verdict(group: Group, scores: dict[str, float], best: str) -> str:
             f"No method beat {first}: its median true reward is {number(scores[first], places)}, that of the best "
             f"method, {best}, {value}{_ahead(group, best, first)}."
         )
-    wanted = [first, *(method for method in others[1:] if method in ("STRL", "Pretrained", "Random"))]
+    wanted = [first, *(method for method in others[1:] if method.casefold().startswith(USUAL))]
     rest = ", ".join(f"{number(scores[method], places)} for {method}" for method in wanted)
     ahead = _ahead(group, best, first)
     return f"The designs of {best} have the highest median true reward: {value}, against {rest}{ahead}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from braid_core.errors import StoreError
+from braid_core.files import make_folder, write_atomic
 from braid_core.report import plots as drawing
 from braid_core.report.answer import answer
 from braid_core.report.candidates import Candidates, candidates
@@ -71,13 +70,10 @@ def write_page(groups: Sequence[Group], out: Path, sections: Sequence[str] = (),
     out = Path(out)
     page = out / "report.html" if out.is_dir() else out
     beside = page.with_name(f"{page.stem}_files")
-    try:
-        beside.mkdir(parents=True, exist_ok=True)
-        shown = [_section(group, slug, beside) for group, slug in zip(groups, _slugs(groups), strict=True)]
-        _write(beside / "summary.csv", summary(groups).to_csv(index=False).encode())
-        _write(page, _render(shown, [Markup(text) for text in sections], left_out, beside.name).encode())
-    except OSError as error:
-        raise StoreError("the report cannot be written", where=str(page), why=str(error), fix="choose -o") from error
+    make_folder(beside)
+    shown = [_section(group, slug, beside) for group, slug in zip(groups, _slugs(groups), strict=True)]
+    write_atomic(beside / "summary.csv", summary(groups).to_csv(index=False))
+    write_atomic(page, _render(shown, [Markup(text) for text in sections], left_out, beside.name))
     return page
 
 
@@ -85,8 +81,8 @@ def _section(group: Group, slug: str, beside: Path) -> Section:
     figures = []
     for plot in drawing.plots(group):
         text = svg(plot.figure)
-        _write(beside / f"{slug}-{plot.name}.svg", text.encode())
-        _write(beside / f"{slug}-{plot.name}.png", png(plot.figure))
+        write_atomic(beside / f"{slug}-{plot.name}.svg", text)
+        write_atomic(beside / f"{slug}-{plot.name}.png", png(plot.figure))
         figures.append(Figure(inline(text, f"{slug}-{plot.name}", plot.alt), plot.caption))
     quantities = (*quality(group), *DESIGNS)
     table = benchmark(group)
@@ -131,13 +127,3 @@ def _slugs(groups: Sequence[Group]) -> list[str]:
         slug = re.sub(r"[^a-z0-9]+", "-", group.title.lower())[:40].strip("-") or "task"
         slugs.append(f"{slug}-{k + 1}" if slug in slugs else slug)
     return slugs
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write ``path`` whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -21,17 +21,12 @@ def number(value: float | None, places: int = 3) -> str:
     return f"{round(value, places) + 0.0:.{places}f}".replace("-", "−")
 
 
-def spread(mean: float | None, sd: float | None, places: int = 3) -> str:
-    """``mean±sd``, or the mean alone where one seed gives no spread."""
-    return number(mean, places) + ("" if sd is None else f"±{number(sd, places)}")
-
-
 def percent(share: float | None) -> str:
     """A share between 0 and 1 as whole per cent; shares just below 1 never read 100 %."""
     if share is None or not math.isfinite(share):
         return UNKNOWN
     rounded = round(100 * share)
-    return f"{min(rounded, 99) if share < 1 else rounded} %"
+    return f"{min(rounded, 99) if share < 1 else rounded}\u00a0%"
 
 
 def duration(seconds: float | None) -> str:

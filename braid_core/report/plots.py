@@ -55,7 +55,7 @@ def boxes(group: Group) -> Plot | None:
     methods = list(dict.fromkeys(method for method, _, _ in drawn))
     tints = colours(group.methods)
     with mpl.rc_context(RC):
-        figure = _figure(0.75 + 0.44 * len(methods))
+        figure = _figure(0.8 + 0.44 * len(methods))
         axes = figure.subplots()
         for method, column, entries in drawn:
             twin = len([1 for other, _, _ in drawn if other == method]) > 1
@@ -86,8 +86,8 @@ def scatter(group: Group) -> Plot | None:
         for axes in grid[len(methods) :]:
             axes.set_visible(False)
         grid[0].set(xlim=limits, ylim=limits)
-        figure.supxlabel(f"predicted reward{_unit(group)}", fontsize=9, color=MUTED)
-        figure.supylabel("true reward", fontsize=9, color=MUTED)
+        figure.supxlabel(f"predicted reward{_unit(group)}", fontsize=10, color=MUTED)
+        figure.supylabel("true reward", fontsize=10, color=MUTED)
     caption = (
         "Each dot is a delivered design (selected ones where a method selects, at most "
         f"{POINTS // len(methods)} a method). On the line the oracle was right; below it, it promised too much."
@@ -116,7 +116,7 @@ def _over_steps(group: Group, name: str, fields: dict[str, Style], label: str, c
     methods = [method for method in group.methods if any(method == other for other, _ in curves)]
     tints = colours(group.methods)
     with mpl.rc_context(RC):
-        figure = _figure(2.9 + 0.19 * -(-len(methods) // 2))
+        figure = _figure(2.9 + 0.21 * -(-len(methods) // 2))
         axes = figure.subplots()
         for method in methods:
             own = [curve for other, curve in curves if other == method]
@@ -207,8 +207,8 @@ def _box_caption(group: Group) -> str:
     fill = " Filled: selected designs; open: raw draws." if columns >= {"raw", "selected"} else ""
     seeds = " Quantiles are means over seeds." if len(group.seeds) > 1 else ""
     return (
-        f"{what} rewards of the designs of each method. Boxes span the 25 % to 75 % quantiles with the median as a "
-        f"line, whiskers the 10 % to 90 % quantiles; diamonds mark the best design.{fill}{seeds}"
+        f"{what} rewards of the designs of each method. Boxes span the 25–75\u00a0% quantiles with the median as a "
+        f"line, whiskers the 10–90\u00a0% quantiles; diamonds mark the best design.{fill}{seeds}"
     )
 
 

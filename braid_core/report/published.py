@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from braid_core.report.grouping import Group
-from braid_core.report.numbers import UNKNOWN, number, spread
+from braid_core.report.numbers import UNKNOWN, number
 from braid_core.report.tables import MAXIMUM, MEDIAN, over_seeds
 
 
@@ -72,9 +72,9 @@ def compared(group: Group, table: Benchmark) -> list[tuple[bool, Sequence[str]]]
             continue  # the published "best of the offline data" row says the same
         column = group.column_of(method)
         entries = group.select(method, column)
-        median, most = over_seeds(entries, MEDIAN), over_seeds(entries, MAXIMUM)
-        cells = (f"{method}, {column}", spread(*median), spread(*most), str(entries[0].row.n), str(len(entries)))
-        rows.append((-1.0 if median[0] is None else median[0], True, cells))
+        (median, _), (most, _) = over_seeds(entries, MEDIAN), over_seeds(entries, MAXIMUM)
+        cells = (f"{method}, {column}", number(median), number(most), str(entries[0].row.n), str(len(entries)))
+        rows.append((-1.0 if median is None else median, True, cells))
     return [(ours, cells) for _, ours, cells in sorted(rows, key=lambda row: -row[0])]
 
 

@@ -138,6 +138,8 @@ def read_run(folder: Path) -> Run:
     """The finished run in ``folder``. Raises ``StoreError`` if it is no run, unfinished or damaged."""
     _check_folder(folder)
     manifest = _record(Manifest, folder / "manifest.json")
+    if not manifest.seconds:  # they are written last: the results are those of an earlier run under this name
+        raise _unfinished(folder, "its manifest has no seconds")
     results = _record(Results, folder / "results.json")
     metrics, notes = _metrics(folder / "metrics.jsonl")
     return Run(folder, manifest, results, _designs(folder / "designs.csv"), metrics, notes)
@@ -176,12 +178,12 @@ def _check_folder(folder: Path) -> None:
             fix=fix or "give the folder that `braid run` printed",
         )
     if not (folder / "results.json").is_file():
-        raise StoreError(
-            "this run is not finished",
-            where=where,
-            why="it has no results.json",
-            fix="run it again with the same spec: it continues where it stopped",
-        )
+        raise _unfinished(folder, "it has no results.json")
+
+
+def _unfinished(folder: Path, why: str) -> StoreError:
+    fix = "run it again with the same spec: it continues where it stopped"
+    return StoreError("this run is not finished", where=str(folder), why=why, fix=fix)
 
 
 Kind = TypeVar("Kind", bound=Record)

@@ -100,21 +100,23 @@ def scores(group: Group, quantity: Quantity) -> dict[str, float]:
 
 
 def grid(group: Group, quantities: Sequence[Quantity]) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """``(method, column, [(mean, sd)])`` as text, with one number of decimals a scale; an sd that is unknown or rounds to zero is empty."""
+    """``(method, column, [(mean, sd)])`` as text, one number of decimals a scale; an sd may be empty."""
     rows = cells(group)
     figures = {q.key: [over_seeds(entries, q) for _, _, entries in rows] for q in quantities}
     places = {"share": 2, "distance": 2, "nats": 2}
     for scale in ("published", "unit"):
         places[scale] = decimals(mean for q in quantities if q.scale == scale for mean, _ in figures[q.key])
+    columns = [_column(figures[q.key], places[q.scale]) for q in quantities]
+    return [(method, column, [cells[k] for cells in columns]) for k, (method, column, _) in enumerate(rows)]
+
+
+def _column(figures: Sequence[tuple[float | None, float | None]], places: int) -> list[tuple[str, str]]:
+    spreads = ["" if sd is None else number(sd, places) for _, sd in figures]
+    varies = any(text.strip("0.") for text in spreads)
     return [
-        (method, column, [_cell(*figures[q.key][k], places[q.scale]) for q in quantities])
-        for k, (method, column, _) in enumerate(rows)
+        (number(mean, places), f"±{text}" if text and varies else "")
+        for (mean, _), text in zip(figures, spreads, strict=True)
     ]
-
-
-def _cell(mean: float | None, sd: float | None, places: int) -> tuple[str, str]:
-    text = "" if sd is None else number(sd, places)
-    return number(mean, places), f"±{text}" if text.strip("0.") else ""
 
 
 def summary_text(groups: Sequence[Group]) -> str:

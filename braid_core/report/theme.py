@@ -29,9 +29,9 @@ DARK = {
 
 RC: Any = {
     "font.family": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": LINE,
     "axes.linewidth": 0.8,
@@ -49,7 +49,7 @@ RC: Any = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "legend.labelcolor": INK,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 9.5,
     "text.color": INK,
     "text.parse_math": False,  # labels are user input: "$" is a dollar sign
     "svg.fonttype": "none",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,10 @@ class Fake:
 
 def _stats(values: pd.Series[float]) -> dict[str, float]:
     return {"mean": float(values.mean())} | {name: float(values.quantile(q)) for name, q in QUANTILES.items()}
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Apply ``change`` to the content of a JSON file, in place."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
