@@ -40,10 +40,12 @@ def stale_installs() -> list[Stale]:
     seen: set[str] = set()
     for distribution in importlib.metadata.distributions():
         name = normalised(distribution.metadata["Name"] or "")
-        folder = _source(distribution)
-        if name in seen or folder is None:
-            continue
+        if name in seen or distribution.read_text("METADATA") is None:
+            continue  # hidden by one earlier on the path, or the egg-info that a source checkout leaves behind
         seen.add(name)
+        folder = _source(distribution)
+        if folder is None:
+            continue
         declared, installed = _declared(folder / "pyproject.toml"), _installed(distribution)
         if declared != installed:
             found[name] = Stale(name, folder, declared - installed, installed - declared)

@@ -43,7 +43,8 @@ def braid_run_finished(folder: Path, results: dict[str, Any]) -> None:
 def braid_report_section(runs: list[Any]) -> str | None:
     """Called while a report is written; returns an HTML fragment to append, or None to add nothing.
 
-    ``runs`` are the finished runs that the report covers. The fragment is inserted as it is: escape what is not yours.
+    ``runs`` are the finished runs that the report covers (``braid_core.report.Run``). The fragment is inserted as it
+    is: escape what is not yours. An exception costs this section only; in the other hooks it stops the run.
     """
 
 

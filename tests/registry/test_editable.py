@@ -59,3 +59,22 @@ def test_a_pyproject_that_does_not_parse_is_located(source: Path) -> None:
 def test_an_install_that_is_not_editable_is_left_alone(site: Site) -> None:
     site.oracle("braid-knn", "knn")
     assert not [stale for stale in stale_installs() if stale.distribution == "braid-knn"]
+
+
+def test_an_editable_install_that_is_hidden_by_another_is_left_alone(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Site(tmp_path / "first")
+    first.install("braid-knn", {})
+    monkeypatch.syspath_prepend(str(first.folder))
+    assert not [stale for stale in stale_installs() if stale.distribution == "braid-knn"]
+
+
+def test_a_stray_egg_info_does_not_hide_an_editable_install(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    egg = tmp_path / "checkout" / "braid_knn.egg-info"
+    egg.mkdir(parents=True)
+    (egg / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: braid-knn\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(egg.parent))
+    assert [stale for stale in stale_installs() if stale.distribution == "braid-knn"]
