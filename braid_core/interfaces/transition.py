@@ -93,7 +93,7 @@ def straight_through(
     if not logits.requires_grad:
         return hard
     soft = _second_order(logits, hard) if temperature is None else torch.softmax(scores / temperature, -1)
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())  # in this order the forward value is one-hot to the last bit
 
 
 def _second_order(logits: Float[Tensor, "*b v"], hard: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
