@@ -27,8 +27,9 @@ class Condition:
 
     def features(self) -> Float[Tensor, "b c+1"]:
         """The network input: the values (zeroed where null) and the null flag itself."""
-        null = self.null[:, None].to(self.values.dtype)
-        return torch.cat([self.values * (1 - null), null], dim=1)
+        null = self.null[:, None]
+        # selected, not multiplied: the value of a null condition may be anything, NaN too
+        return torch.cat([torch.where(null, 0.0, self.values), null.to(self.values.dtype)], dim=1)
 
     def dropped(self, rate: float, generator: torch.Generator) -> Condition:
         """The same conditions, each made null with probability ``rate`` (label dropout)."""
