@@ -46,7 +46,8 @@ class RevealOne(Transition):
 
     def log_prob(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b"]:
         changed = x.argmax(-1) != self.current.argmax(-1)
-        joint = self.positions + (self.letters * x[..., :-1]).sum(-1)
+        # selected, not multiplied: an impossible letter elsewhere would give -inf·0 = NaN
+        joint = self.positions + torch.where(x[..., :-1] > 0.5, self.letters, 0.0).sum(-1)
         one = (changed.sum(1) == 1).to(x.dtype).log()
         return torch.where(changed, joint, 0.0).sum(1) + one
 
