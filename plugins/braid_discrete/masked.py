@@ -103,11 +103,13 @@ class _MaskedProcess(Process):
 
         m is uniform on 1..L. This is ∫ (1/t)·E[Σ cross-entropy] dt with the integral over t done exactly, since
         ∫ t^(m−1)(1−t)^(L−m)·C(L,m) dt = 1/m: the weight 1/t and its variance are gone. m is stratified over the
-        batch; the network sees the masked share m/L as its time.
+        batch in random order, so that the bound of each design is unbiased wherever it stands; the network sees the
+        masked share m/L as its time.
         """
         n, length, device = len(x0), self.space.length, x0.device
         start = torch.rand((), generator=generator, device=device)
-        share = (torch.arange(n, device=device) + start) / n
+        strata = torch.randperm(n, generator=generator, device=device)
+        share = (strata + start) / n
         m = (share * length).long().clamp(max=length - 1) + 1
         order = torch.rand(n, length, generator=generator, device=device).argsort(1)
         masked = order < m[:, None]
