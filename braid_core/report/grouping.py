@@ -156,7 +156,9 @@ def _group(title: str, runs: list[Run]) -> Group:
                 blanked |= differs
             entries[key] = Entry(*key, row)
     if blanked:
-        notes.append("Figures of reference rows on which these runs differ, because their oracles do, are left blank.")
+        notes.append(
+            "Figures of reference rows that depend on the oracle, and so differ between these runs, are left blank."
+        )
     notes += [f"{member.run.folder.name}: {note}" for member in members for note in member.run.notes]
     return Group(title, runs[0].results.task, tuple(members), tuple(entries.values()), tuple(notes))
 

@@ -5,6 +5,7 @@ Each function returns a :class:`Plot`, or ``None`` where the runs hold nothing t
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -82,7 +83,8 @@ def scatter(group: Group) -> Plot | None:
         figure = _figure(0.55 + down * WIDTH / across)
         grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
         for axes, method in zip(grid, methods, strict=False):
-            _scatter_panel(axes, designs[designs["method"] == method], method, tints[method], POINTS // len(methods))
+            axes.set_title(folded(method, 48 // across - 1), color=INK)
+            _scatter_panel(axes, designs[designs["method"] == method], tints[method], POINTS // len(methods))
         for axes in grid[len(methods) :]:
             axes.set_visible(False)
         grid[0].set(xlim=limits, ylim=limits)
@@ -116,13 +118,14 @@ def _over_steps(group: Group, name: str, fields: dict[str, Style], label: str, c
     methods = [method for method in group.methods if any(method == other for other, _ in curves)]
     tints = colours(group.methods)
     with mpl.rc_context(RC):
-        figure = _figure(2.9 + 0.21 * -(-len(methods) // 2))
+        lines = sum(folded(method).count("\n") + 1 for method in methods) + len(fields)
+        figure = _figure(2.9 + 0.12 * lines)
         axes = figure.subplots()
         for method in methods:
             own = [curve for other, curve in curves if other == method]
             for field, style in fields.items():
                 _lines(axes, [curve[field].dropna() for curve in own if field in curve], style, tints[method])
-        handles = [Line2D([], [], color=tints[method], label=shorten(method)) for method in methods]
+        handles = [Line2D([], [], color=tints[method], label=folded(method)) for method in methods]
         if len(fields) > 1:
             handles += [Line2D([], [], color=MUTED, linestyle=style, label=field) for field, style in fields.items()]
         axes.grid(axis="y")
@@ -167,7 +170,7 @@ def _box(axes: Axes, seeds: Sequence[Stats], field: str, at: float, colour: str,
 
 
 def _method_axis(axes: Axes, methods: Sequence[str]) -> None:
-    axes.set_yticks(range(len(methods)), [shorten(method) for method in methods], color=INK)
+    axes.set_yticks(range(len(methods)), [folded(method) for method in methods], color=INK)
     axes.set_ylim(len(methods) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -212,13 +215,12 @@ def _box_caption(group: Group) -> str:
     )
 
 
-def _scatter_panel(axes: Axes, designs: pd.DataFrame, method: str, colour: str, most: int) -> None:
+def _scatter_panel(axes: Axes, designs: pd.DataFrame, colour: str, most: int) -> None:
     if (designs["column"] == "selected").any():
         designs = designs[designs["column"] == "selected"]
     shown = designs.iloc[np.unique(np.linspace(0, len(designs) - 1, min(most, len(designs))).astype(int))]
     axes.axline((0, 0), slope=1, color=LINE, linewidth=1, zorder=0.5)
     axes.scatter(shown["predicted"], shown["truth"], s=7, color=colour, alpha=0.55, linewidths=0)
-    axes.set_title(shorten(method, 20), color=INK)
     axes.set_aspect("equal")
     axes.locator_params(nbins=4)
 
@@ -249,6 +251,6 @@ def _unit(group: Group) -> str:
     return f" ({group.task.unit})" if group.task.unit else ""
 
 
-def shorten(text: str, most: int = 26) -> str:
-    """``text`` cut to ``most`` characters, so that one long label does not squeeze a figure."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+def folded(text: str, width: int = 26) -> str:
+    """``text`` on up to three lines of ``width`` letters, so that one long label does not squeeze a figure."""
+    return textwrap.fill(text, width, max_lines=3, placeholder="…")

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.text import Text
 
 from braid_core.report import Group, group_runs, read_runs
-from braid_core.report.plots import Plot, boxes, path_kl, plots, scatter, tuning
+from braid_core.report.plots import Plot, boxes, folded, path_kl, plots, scatter, tuning
 from braid_core.report.svg import inline, png, svg
 from braid_core.report.theme import ACCENTS, REFERENCE, colours
 
@@ -88,6 +88,13 @@ def test_methods_that_tune_nothing_have_no_curves(make: Make) -> None:
     folder = make()
     (folder / "metrics.jsonl").write_text('{"stage": "backbone", "step": 1, "loss": 1.0}\n')
     assert [plot.name for plot in plots(group(folder))] == ["boxes", "predicted-vs-true"]
+
+
+def test_long_names_are_folded_and_stay_different() -> None:
+    names = [f"BRAID-bootstrap (alpha={alpha}, oracle.members=5)" for alpha in (0.05, 0.5)]
+    assert folded(names[0]) == "BRAID-bootstrap\n(alpha=0.05,\noracle.members=5)"
+    assert folded(names[0]) != folded(names[1])
+    assert max(map(len, folded("x" * 200).splitlines())) <= 26
 
 
 def test_labels_are_data_and_not_formulas_or_markup(make: Make) -> None:
