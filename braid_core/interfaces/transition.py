@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Self
@@ -60,7 +61,7 @@ class GaussianTransition(Transition):
 
     def log_prob(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b"]:
         z = (x - self.mean) / self.std
-        log_scale = self.std.log() + 0.5 * torch.log(torch.tensor(2 * torch.pi))
+        log_scale = self.std.log() + 0.5 * math.log(2 * math.pi)
         return (-0.5 * z.square() - log_scale).flatten(1).sum(1)
 
     def kl(self, reference: Self) -> Float[Tensor, " b"]:
