@@ -25,7 +25,7 @@ class Condition:
     values: Float[Tensor, "b c"]
     null: Bool[Tensor, " b"]
 
-    def features(self) -> Float[Tensor, "b c+1"]:
+    def features(self) -> Float[Tensor, "b features"]:
         """The network input: the values (zeroed where null) and the null flag itself."""
         null = self.null[:, None]
         # selected, not multiplied: the value of a null condition may be anything, NaN too
