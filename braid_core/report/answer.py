@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from braid_core.report.grouping import Group, is_reference
 from braid_core.report.numbers import decimals, number, percent
-from braid_core.report.tables import CONSERVATIVE, COVERAGE, GAP, MEDIAN, UNIQUE, VALID, over_seeds
+from braid_core.report.tables import CONSERVATIVE, COVERAGE, GAP, MEDIAN, UNIQUE, VALID, delivered, over_seeds
 from braid_core.report.tables import scores as scores_of
 
 ENOUGH_SEEDS = 8
@@ -24,14 +24,18 @@ def answer(group: Group) -> str:
 
 def _with_truth(group: Group) -> list[str]:
     scores = scores_of(group, MEDIAN)
+    if not any(method in scores for method in group.own):
+        return ["No method of these runs has a true reward that could be judged."]
+    scores, collapsed = _comparable(group, scores)
     own = [method for method in scores if not is_reference(method)]
     if not own:
-        return ["No method of these runs has a true reward that could be judged."]
+        return ["No method can be judged.", collapsed, _references(group, scores)]
     best = max(own, key=scores.__getitem__)
     return [
         _verdict(group, scores, best),
         _trust(group, best),
         _reach(group, best),
+        collapsed,
         _warning(group, best),
         _seeds(group, best),
     ]
@@ -43,12 +47,40 @@ def _without_truth(group: Group) -> list[str]:
         f"{reason}, so this page shows the oracle's predictions only. They are not evidence that the designs are good: "
         "the methods searched for designs that this very oracle rates highly."
     )
-    scores = scores_of(group, CONSERVATIVE)
+    scores, collapsed = _comparable(group, scores_of(group, CONSERVATIVE))
     own = [method for method in scores if not is_reference(method)]
     if not own:
-        return [first]
+        return [first, collapsed]
     best = max(own, key=scores.__getitem__)
-    return [first, _predicted(group, scores, best), _held_out(group, best), _warning(group, best)]
+    return [first, _predicted(group, scores, best), _held_out(group, best), collapsed, _warning(group, best)]
+
+
+def _comparable(group: Group, scores: dict[str, float]) -> tuple[dict[str, float], str]:
+    """The scores of methods that delivered enough designs, and a sentence about those that did not."""
+    few = [method for method in scores if not group.complete(method)]
+    if not few:
+        return scores, ""
+    kept = {method: score for method, score in scores.items() if method not in few}
+    return kept, (
+        f"Not compared, because of too few different designs: {', '.join(_few(group, method) for method in few)}. "
+        "A larger alpha or fewer tuning steps keep a method from collapsing."
+    )
+
+
+def _few(group: Group, method: str) -> str:
+    entries = group.judged(method)
+    if entries[0].column == "selected":
+        return f"{method} ({delivered(entries)})"
+    return f"{method} ({percent(over_seeds(entries, UNIQUE)[0])} of its draws)"
+
+
+def _references(group: Group, scores: dict[str, float]) -> str:
+    """What can be had without tuning, for a reader whose methods all collapsed."""
+    if not scores:
+        return ""
+    best, places = max(scores, key=scores.__getitem__), decimals(scores.values())
+    scale = " on the published scale" if group.rescaled else f" {group.task.unit}" if group.task.unit else ""
+    return f"Without tuning, {best} reaches a median true reward of {number(scores[best], places)}{scale}."
 
 
 def _verdict(group: Group, scores: dict[str, float], best: str) -> str:
@@ -67,7 +99,8 @@ def _verdict(group: Group, scores: dict[str, float], best: str) -> str:
     wanted = [first, *(method for method in others[1:] if method.casefold().startswith(USUAL))]
     rest = ", ".join(f"{number(scores[method], places)} for {method}" for method in wanted)
     ahead = _ahead(group, best, first)
-    return f"The designs of {best} have the highest median true reward: {value}, against {rest}{ahead}."
+    which = "selected designs" if group.column_of(best) == "selected" else "designs"
+    return f"The {which} of {best} have the highest median true reward: {value}, against {rest}{ahead}."
 
 
 def _ahead(group: Group, best: str, other: str) -> str:

@@ -49,9 +49,8 @@ def best(designs: pd.DataFrame, most: int = MOST) -> pd.DataFrame:
 def _candidates(group: Group, method: str, designs: pd.DataFrame) -> Candidates:
     chosen = best(designs)
     columns = ["predicted", "conservative", *(["truth"] if group.has_truth else []), "novelty"]
-    places = {column: decimals(chosen[column]) for column in columns}
-    places["predicted"] = places["conservative"] = max(places["predicted"], places["conservative"])
-    places["novelty"] = 2
+    rewards = [column for column in columns if column != "novelty"]
+    places = {"novelty": 2} | dict.fromkeys(rewards, decimals(chosen[rewards].to_numpy(dtype=float).ravel()))
     seeds, flagged = len(group.seeds) > 1, not chosen["valid"].all()
     headings = [("#", True), *([("seed", True)] if seeds else []), ("design", False)]
     headings += [("predicted ± sd", True), ("conservative", True), *([("true", True)] if group.has_truth else [])]

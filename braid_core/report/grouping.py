@@ -17,6 +17,8 @@ from braid_core.report.reading import REFERENCES, Row, Run, Stats, TaskFacts
 
 ORDER = (*REFERENCES, "Best-of-N", "DDOM", "Guidance", "STRL", "BRAID")
 """The order of the paper's figures; methods it does not know follow at the end."""
+ENOUGH = 0.5
+"""The least share of the designs asked for that a method must deliver, each counted once, to be compared."""
 SHARED_SPEC = ("seed", "device", "task", "name", "spec_version", "folder")
 """Fields of a run's spec that do not tell two settings of a method apart."""
 
@@ -29,6 +31,17 @@ class Entry:
     column: str
     seed: int
     row: Row
+
+    @property
+    def asked(self) -> int:
+        """How many designs were wanted."""
+        return self.row.n + self.row.shortfall
+
+    @property
+    def complete(self) -> bool:
+        """Whether enough different designs were delivered for their quantiles to compare with those of others."""
+        unique = 1.0 if self.column == "selected" or self.row.unique is None else self.row.unique
+        return self.row.n * unique >= ENOUGH * self.asked
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +111,10 @@ class Group:
     def judged(self, method: str) -> list[Entry]:
         """The rows of ``method`` in the column that it is judged by, one a seed."""
         return self.select(method, self.column_of(method))
+
+    def complete(self, method: str) -> bool:
+        """Whether ``method`` delivered enough designs in every seed to be compared."""
+        return is_reference(method) or all(entry.complete for entry in self.judged(method))
 
     def designs(self) -> pd.DataFrame:
         """The delivered designs of every run under reported names, with a ``seed`` column; references once a seed."""

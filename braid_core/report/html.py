@@ -19,11 +19,12 @@ from braid_core.report.grouping import Group
 from braid_core.report.provenance import Provenance, provenance
 from braid_core.report.published import Benchmark, benchmark, compared
 from braid_core.report.svg import inline, png, svg
-from braid_core.report.tables import DESIGNS, grid, quality, summary
+from braid_core.report.tables import DESIGNS, cells, delivered, grid, quality, summary
 from braid_core.report.theme import DARK, css_name
 
 GLOSSARY = (
     ("raw, selected", "the first draws of a method; the best of many draws by the method's own score, each once"),
+    ("n", "designs delivered, and how many were asked for if some are missing"),
     ("median, max, mean", "true reward of the delivered designs; the maximum is mostly luck, so judge by the median"),
     ("predicted", "what the oracle expects"),
     ("conservative", "predicted minus the penalty for what the oracle does not know"),
@@ -52,7 +53,7 @@ class Section:
     group: Group
     answer: str
     headings: tuple[str, ...]
-    table: list[tuple[str, str, list[tuple[str, str]]]]
+    table: list[tuple[str, str, str, list[tuple[str, str]]]]
     figures: list[Figure]
     candidates: list[Candidates]
     benchmark: Benchmark | None
@@ -91,7 +92,10 @@ def _section(group: Group, slug: str, beside: Path) -> Section:
         group=group,
         answer=answer(group),
         headings=tuple(quantity.heading for quantity in quantities),
-        table=grid(group, quantities),
+        table=[
+            (method, column, delivered(entries), figures)
+            for (method, column, figures), (_, _, entries) in zip(grid(group, quantities), cells(group), strict=True)
+        ],
         figures=figures,
         candidates=candidates(group),
         benchmark=table,

@@ -222,7 +222,7 @@ def _scatter_panel(axes: Axes, designs: pd.DataFrame, colour: str, most: int) ->
     axes.axline((0, 0), slope=1, color=LINE, linewidth=1, zorder=0.5)
     axes.scatter(shown["predicted"], shown["truth"], s=7, color=colour, alpha=0.55, linewidths=0)
     axes.set_aspect("equal")
-    axes.locator_params(nbins=4)
+    axes.locator_params(nbins=3)
 
 
 def _limits(values: pd.DataFrame) -> tuple[float, float]:

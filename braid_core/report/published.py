@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from braid_core.report.grouping import Group
 from braid_core.report.numbers import UNKNOWN, number
-from braid_core.report.tables import MAXIMUM, MEDIAN, over_seeds
+from braid_core.report.tables import MAXIMUM, MEDIAN, cells, delivered, over_seeds
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,20 @@ def benchmark(group: Group) -> Benchmark | None:
 
 
 def compared(group: Group, table: Benchmark) -> list[tuple[bool, Sequence[str]]]:
-    """``(is ours, (method, median, max, designs, seeds))``, the highest median first, unknown medians last."""
+    """``(is ours, (method, median, max, designs, seeds))``, the highest median first; too few designs last."""
     rows: list[tuple[float, bool, Sequence[str]]] = [
         (-1.0 if median is None else median, False, _row(name, number(median), number(most), table))
         for name, most, median in table.rows
     ]
-    for method in group.methods:
-        if method.startswith("Offline"):
-            continue  # the published "best of the offline data" row says the same
-        column = group.column_of(method)
-        entries = group.select(method, column)
+    for method, column, entries in cells(group):
+        if method.startswith("Offline") or (
+            column == "raw" and group.column_of(method) != column and method != "Random"
+        ):
+            continue  # the published "best of the offline data" says the same; raw draws only of Random
         (median, _), (most, _) = over_seeds(entries, MEDIAN), over_seeds(entries, MAXIMUM)
-        cells = (f"{method}, {column}", number(median), number(most), str(entries[0].row.n), str(len(entries)))
-        rows.append((-1.0 if median is None else median, True, cells))
-    return [(ours, cells) for _, ours, cells in sorted(rows, key=lambda row: -row[0])]
+        row = (f"{method}, {column}", number(median), number(most), delivered(entries), str(len(entries)))
+        rows.append((median if median is not None and group.complete(method) else -1.0, True, row))
+    return [(ours, row) for _, ours, row in sorted(rows, key=lambda ranked: -ranked[0])]
 
 
 def _row(name: str, median: str, most: str, table: Benchmark) -> Sequence[str]:

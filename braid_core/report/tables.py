@@ -110,6 +110,12 @@ def grid(group: Group, quantities: Sequence[Quantity]) -> list[tuple[str, str, l
     return [(method, column, [cells[k] for cells in columns]) for k, (method, column, _) in enumerate(rows)]
 
 
+def delivered(entries: Sequence[Entry]) -> str:
+    """How many designs the rows hold (a mean over seeds), and of how many if some are missing."""
+    n, asked = (sum(counts) / len(entries) for counts in ([e.row.n for e in entries], [e.asked for e in entries]))
+    return f"{n:.0f}" if n == asked else f"{n:.0f} of {asked:.0f}"
+
+
 def _column(figures: Sequence[tuple[float | None, float | None]], places: int) -> list[tuple[str, str]]:
     spreads = ["" if sd is None else number(sd, places) for _, sd in figures]
     varies = any(text.strip("0.") for text in spreads)
@@ -141,8 +147,9 @@ def _scales(group: Group) -> str:
 
 
 def _block(group: Group, quantities: Sequence[Quantity]) -> str:
-    lines = [["method", "column", *(q.heading for q in quantities)]]
-    lines += [[_plain(method), column, *map("".join, figures)] for method, column, figures in grid(group, quantities)]
+    lines = [["method", "column", "n", *(q.heading for q in quantities)]]
+    for (method, column, figures), (_, _, entries) in zip(grid(group, quantities), cells(group), strict=True):
+        lines.append([_plain(method), column, delivered(entries), *map("".join, figures)])
     widths = [max(cell_len(line[k]) for line in lines) for k in range(len(lines[0]))]
     rendered = []
     for line in lines:

@@ -38,7 +38,7 @@ def level(median: float) -> dict[str, Any]:
 def test_the_winner_is_named_with_its_rivals(make: Make) -> None:
     strong = set_row(make(), "BRAID-bootstrap", gap=0.02, coverage=0.9, **level(0.8))
     text = said(strong, set_row(make(label="STRL"), "STRL", **level(0.6)))
-    assert text.startswith("The designs of BRAID-bootstrap have the highest median true reward: 0.800")
+    assert text.startswith("The selected designs of BRAID-bootstrap have the highest median true reward: 0.800")
     assert "against 0.600 for STRL" in text
     assert "Its predictions were 0.020 E-score too high on average" in text
     assert "90\u00a0% of its designs were at least as good as their conservative score" in text
@@ -75,9 +75,39 @@ def test_scores_of_different_oracles_are_not_compared(make: Make) -> None:
 
 
 def test_poor_designs_are_a_warning(make: Make) -> None:
-    text = said(set_row(make(), "BRAID-bootstrap", valid=0.5, unique=0.4, shortfall=7))
-    assert "only 50\u00a0% of its designs are valid and only 40\u00a0% of them are unique" in text
+    text = said(set_row(make(), "BRAID-bootstrap", valid=0.5, unique=0.8, shortfall=7))
+    assert "only 50\u00a0% of its designs are valid and only 80\u00a0% of them are unique" in text
     assert "7 designs too few" in text
+
+
+def collapse(folder: Path, n: int) -> Path:
+    def change(results: dict[str, Any]) -> None:
+        row = results["rows"][-1]
+        row.update(n=n, shortfall=64 - n, **level(0.95))
+
+    edit(folder / "results.json", change)
+    return folder
+
+
+def test_a_method_that_collapsed_to_a_few_designs_cannot_win(make: Make) -> None:
+    strong, narrow = set_row(make(), "BRAID-bootstrap", **level(0.7)), collapse(make(label="STRL"), 1)
+    text = said(strong, narrow)
+    assert text.startswith("The selected designs of BRAID-bootstrap have the highest")
+    assert "Not compared, because of too few different designs: STRL (1 of 64)" in text
+
+
+def test_when_every_method_collapsed_the_references_are_what_is_left(make: Make) -> None:
+    text = said(set_row(collapse(make(), 2), "Pretrained", **level(0.4)))
+    assert text.startswith(
+        "No method can be judged. Not compared, because of too few different designs: BRAID-bootstrap (2 of 64)"
+    )
+    assert "Without tuning, Pretrained reaches a median true reward of 0.400" in text
+
+
+def test_draws_that_repeat_are_few_designs(make: Make) -> None:
+    folder = set_row(make(), "BRAID-bootstrap", unique=0.02)
+    edit(folder / "results.json", lambda results: results["rows"].pop())
+    assert "BRAID-bootstrap (2\u00a0% of its draws)" in said(folder)
 
 
 def test_eight_seeds_are_enough(make: Make) -> None:

@@ -17,6 +17,8 @@ from braid_core.errors import StoreError
 from braid_core.registry.hooks import empty_manager, hookimpl
 from braid_core.report import Run, plugin_sections, read_runs, write_report
 
+from .fabricate import edit
+
 Make = Callable[..., Path]
 VOID = {"meta", "path", "br", "use", "link", "img", "hr", "rect", "image"}
 
@@ -107,6 +109,16 @@ def test_published_numbers_and_the_caveat_stand_only_beside_tf_bind_8(make: Make
     other = write_report([make(task="motif")], tmp_path / "b.html").read_text()
     assert "BootGen" not in other
     assert "Beware of the maximum" not in other
+
+
+def test_a_handful_of_designs_does_not_lead_the_published_table(make: Make, tmp_path: Path) -> None:
+    folder = make()
+    edit(folder / "results.json", lambda results: results["rows"][-1].update(n=2, shortfall=62))
+    edit(folder / "results.json", lambda results: results["rows"][-1]["normalised"].update(q50=0.99))
+    text = write_report([folder], tmp_path / "a.html").read_text()
+    own, published = (text.index(name) for name in ("BRAID-bootstrap, selected", "BONET"))
+    assert own > published
+    assert text.count("2 of 64") >= 2
 
 
 def test_without_a_truth_there_is_no_evidence_and_no_column_of_truth(make: Make, tmp_path: Path) -> None:
