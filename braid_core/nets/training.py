@@ -46,8 +46,9 @@ def train(
     kept = [p.detach().clone() for p in parameters]
     stale = 0
     for step in range(1, schedule.steps + 1):
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss().sum(), parameters), strict=True):
-            parameter.grad = gradient
+        optimiser.zero_grad()
+        # `backward` gives gradients the parameters' strides; fused Adam would read others as if they had them.
+        torch.autograd.backward(loss().sum(), inputs=parameters)
         optimiser.step()
         decay.step()
         if step % schedule.every and step != schedule.steps:

@@ -74,10 +74,10 @@ class FineTuning(Objective):
             posterior = problem.oracle.posterior(opened.tuned.decode(path.x))
             score, kl = self.score(posterior), _total(path)
             loss = (spec.alpha * kl - score / unit).mean()
+            optimiser.zero_grad()
             # Only the tuned parameters get a gradient; those of the oracle and the reference are left alone.
-            gradients = torch.autograd.grad(loss, opened.parameters)
-            for parameter, gradient in zip(opened.parameters, gradients, strict=True):
-                parameter.grad = gradient
+            # `backward` gives gradients the parameters' strides; fused Adam would read others as if they had them.
+            torch.autograd.backward(loss, inputs=opened.parameters)
             norm = torch.nn.utils.clip_grad_norm_(opened.parameters, spec.clip)
             optimiser.step()
             decay.step()
