@@ -83,7 +83,7 @@ class FineTuning(Objective):
             decay.step()
             # Reading a figure waits for the device, so it is done only now and then.
             if step % LOG_EVERY == 0 or step == spec.steps:
-                _check(loss, step, spec)
+                _check(loss + norm, step, spec)  # a lost gradient shows in the loss of the next step only
                 problem.log.step(
                     step,
                     spec.steps,
@@ -116,10 +116,10 @@ def _total(path: Trajectory) -> Float[Tensor, " b"]:
     return path.kl.sum(1)
 
 
-def _check(loss: Tensor, step: int, spec: FineTuningSpec) -> None:
-    if not bool(loss.isfinite()):
+def _check(figure: Tensor, step: int, spec: FineTuningSpec) -> None:
+    if not bool(figure.isfinite()):
         raise BraidError(
-            "fine-tuning diverged: the loss is not finite",
+            "fine-tuning diverged: the loss or its gradient is not finite",
             where=f"step {step} of {spec.steps}",
             why=f"alpha {spec.alpha}, learning rate {spec.learning_rate}",
             fix="lower learning_rate, or raise alpha",
