@@ -1,0 +1,129 @@
+"""Spaces: text and tensors, what counts as the same design, how far two are apart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from braid_core.errors import DataError, UnsupportedError
+from braid_core.interfaces import Images, Space, Tokens, Vectors
+from tests.checks import agrees, seeded
+
+SPACES: list[Space] = [Tokens("ACGT", 6), Tokens("KLMNPQR", 3), Vectors(4), Images(2, 3, 5)]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_text_and_tensors_round_trip(space: Space) -> None:
+    x = space.random(20, seeded())
+    assert x.shape == (20, *space.event_shape)
+    assert bool(space.contains(x).all())
+    assert torch.equal(space.encode(space.decode(x)), x)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_an_empty_table_has_a_shape(space: Space) -> None:
+    assert space.encode([]).shape == (0, *space.event_shape)
+    assert space.decode(space.encode([])) == []
+
+
+def test_letters_stand_where_the_alphabet_has_them() -> None:
+    x = Tokens("TGCA", 2).encode(["GA"])
+    assert x.tolist() == [[[0, 1, 0, 0], [0, 0, 0, 1]]]
+
+
+def test_a_relaxed_design_reads_as_its_likeliest_letters() -> None:
+    """Mistake 5 of public code: a threshold at 0.5 can leave a position without a letter."""
+    x = torch.tensor([[[0.3, 0.4, 0.2, 0.1], [0.4, 0.2, 0.2, 0.2]]])
+    assert Tokens("ACGT", 2).decode(x) == ["CA"]
+
+
+@pytest.mark.parametrize(
+    ("designs", "words"),
+    [
+        (["ACG", "AC"], ["design 2", "2 letters, not 3"]),
+        (["ACG", "ACT", "AXG"], ["design 3", "position 2", "'X'"]),
+        (["ACg"], ["design 1", "position 3", "'g'"]),
+    ],
+)
+def test_a_bad_sequence_is_located(designs: list[str], words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        Tokens("ACGT", 3).encode(designs)
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("designs", "words"),
+    [(["1 2", "1 2 3"], ["design 2", "3 numbers, not 2"]), (["1 two"], ["design 1", "list of numbers", "two"])],
+)
+def test_a_bad_vector_is_located(designs: list[str], words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        Vectors(2).encode(designs)
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("alphabet", ["A", "", "ACCT"])
+def test_an_alphabet_needs_two_different_letters(alphabet: str) -> None:
+    with pytest.raises(DataError, match="alphabet"):
+        Tokens(alphabet, 3)
+
+
+def test_impossible_spaces_are_refused() -> None:
+    with pytest.raises(DataError, match="at least 1"):
+        Tokens("ACGT", 0)
+    with pytest.raises(UnsupportedError, match="reverse complement"):
+        Tokens("AGCT", 3, ("reverse_complement",))
+
+
+@pytest.mark.parametrize("alphabet", ["ACGT", "ACGU"])
+def test_orbit_is_the_reverse_complement_of_the_string(alphabet: str) -> None:
+    space = Tokens(alphabet, 7, ("reverse_complement",))
+    partner = dict(zip("ACGTU", f"{alphabet[3]}GCAA", strict=True))
+    x = space.random(30, seeded())
+    own, other = space.orbit(x)
+    assert torch.equal(own, x)
+    assert space.decode(other) == ["".join(partner[letter] for letter in reversed(d)) for d in space.decode(x)]
+    assert torch.equal(space.orbit(other)[1], x)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_without_symmetry_a_design_is_alone(space: Space) -> None:
+    x = space.random(3, seeded())
+    assert torch.equal(space.orbit(x), x[None])
+
+
+def test_distance_between_sequences_is_the_share_of_differing_letters() -> None:
+    space = Tokens("ACGT", 7)
+    a, b = space.random(5, seeded(0)), space.random(6, seeded(1))
+    expected = [
+        [sum(x != y for x, y in zip(left, right, strict=True)) / 7 for right in space.decode(b)]
+        for left in space.decode(a)
+    ]
+    torch.testing.assert_close(space.distance(a, b), torch.tensor(expected))
+    assert torch.equal(space.distance(a, a).diagonal(), torch.zeros(5))
+
+
+@pytest.mark.parametrize("space", [Vectors(4), Images(2, 3, 5)], ids=str)
+def test_distance_between_real_designs_is_the_root_mean_squared_difference(space: Space) -> None:
+    a, b = space.random(5, seeded(0)), space.random(6, seeded(1))
+    expected = torch.tensor([[float((x - y).square().mean().sqrt()) for y in b] for x in a])
+    torch.testing.assert_close(space.distance(a, b), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "row", [[[0.5, 0.5], [1, 0]], [[0, 0], [1, 0]], [[1, 1], [1, 0]], [[2, -1], [1, 0]], [[torch.nan, 1], [1, 0]]]
+)
+def test_only_one_hot_rows_are_sequences(row: list[list[float]]) -> None:
+    good = [[0.0, 1.0], [1.0, 0.0]]
+    assert Tokens("AB", 2).contains(torch.tensor([good, row])).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_only_finite_rows_are_vectors(bad: float) -> None:
+    x = torch.tensor([[0.0, 1.0], [bad, 0.0]])
+    assert Vectors(2).contains(x).tolist() == [True, False]
+
+
+def test_random_sequences_are_uniform() -> None:
+    x: Tensor = Tokens("ACGT", 2).random(8000, seeded()).argmax(-1)
+    assert agrees(x[:, 0] * 4 + x[:, 1], torch.full((16,), 1 / 16))

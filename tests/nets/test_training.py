@@ -1,0 +1,102 @@
+"""The supervised loop on losses whose course is known in advance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from braid_core.errors import BraidError
+from braid_core.nets.training import Schedule, train
+from tests.doubles import Heard
+
+
+class Walk:
+    """Parameters that grow steadily by Adam, one entry per member, past the ``best`` place of their validation."""
+
+    def __init__(self, *best: float) -> None:
+        self.w, self.best, self.seen = nn.Parameter(torch.zeros(len(best), 2)), torch.tensor(best), 0
+
+    def loss(self) -> Tensor:
+        self.seen += 1
+        return -self.w.sum(1)
+
+    def validate(self) -> Tensor:
+        return (self.w.detach().mean(1) - self.best).square()
+
+    def train(self, steps: int = 100, log: Heard | None = None, **options: float) -> Tensor:
+        schedule = Schedule(steps, 0.1, **{"every": 1, "patience": 1000, **options})
+        return train([self.w], self.loss, self.validate, schedule, log or Heard())
+
+
+@pytest.mark.parametrize("best", [(1.0,), (1.0, 2.0, 100.0)])
+def test_each_member_keeps_the_weights_of_its_best_validation(best: tuple[float, ...]) -> None:
+    """Mistake 7 of public code: `best = state_dict()` without a copy makes the last weights the best."""
+    walk = Walk(*best)
+    values = walk.train()
+    reached = walk.w.detach().mean(1)
+    assert reached[0] == pytest.approx(1, abs=0.06)
+    torch.testing.assert_close(values, (reached - walk.best).square())
+    if len(best) > 1:
+        assert reached[1] == pytest.approx(2, abs=0.06)
+        assert reached[2] == pytest.approx(5, abs=0.5)  # the sum of the cosine-decayed rates: 100 · 0.1 / 2
+    assert walk.w.grad is None
+
+
+def test_gradients_of_any_strides_are_taken_as_they_are() -> None:
+    """Fused Adam reads an expanded or transposed gradient as if it were contiguous; torch's plain Adam does not."""
+    target = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+
+    def loss(w: Tensor) -> Tensor:
+        return (w.T * target).sum()[None]
+
+    w, v = nn.Parameter(torch.zeros(3, 5)), nn.Parameter(torch.zeros(3, 5))
+    assert not torch.autograd.grad(loss(v).sum(), v)[0].is_contiguous()
+    train([w], lambda: loss(w), lambda: -w.detach().square().sum()[None], Schedule(1, 0.1, every=1), Heard())
+    loss(v).sum().backward()
+    torch.optim.AdamW([v], lr=0.1, weight_decay=0, fused=False).step()
+    torch.testing.assert_close(w, v)
+
+
+def test_the_learning_rate_decays_to_nothing() -> None:
+    """Adam on a constant gradient walks the sum of the rates: steps · rate / 2 along a cosine."""
+    walk = Walk(100.0)
+    walk.train(steps=200)
+    assert walk.w.detach().mean() == pytest.approx(10, abs=0.2)
+
+
+def test_it_stops_when_no_member_improves_any_more() -> None:
+    walk, log = Walk(1.0, 2.0), Heard()
+    walk.train(patience=5, log=log)
+    assert 20 < walk.seen < 35  # 2.0 is reached after about 21 steps
+    assert log.steps[-1][:2] == (100, 100)
+    assert all(figures["loss"] >= 0 for _, _, figures in log.steps)
+
+
+def test_it_validates_every_so_often_and_at_the_end() -> None:
+    walk, log = Walk(1.0), Heard()
+    walk.train(steps=25, every=10, log=log)
+    assert [done for done, _, _ in log.steps] == [10, 20, 25]
+
+
+@pytest.mark.parametrize("broken", [lambda w: w.new_full((len(w),), torch.nan), lambda w: w.sum(1) / 0])
+def test_diverged_training_says_so(broken: Callable[[Tensor], Tensor]) -> None:
+    w = nn.Parameter(torch.ones(2, 2))
+    with pytest.raises(BraidError, match=r"diverged(.|\n)*learning rate 0.1"):
+        train([w], lambda: w.sum(1), lambda: broken(w.detach()), Schedule(3, 0.1, every=1), Heard())
+
+
+def test_one_diverged_member_is_enough() -> None:
+    w = nn.Parameter(torch.ones(2, 2))
+    with pytest.raises(BraidError, match="diverged"):
+        train([w], lambda: w.sum(1), lambda: torch.tensor([1.0, torch.nan]), Schedule(3, 0.1, every=1), Heard())
+
+
+def test_a_passing_nan_does_not_cost_the_best_weights() -> None:
+    walk = Walk(1.0)
+    honest = walk.validate
+    walk.validate = lambda: honest() if walk.seen < 30 else torch.tensor([torch.nan])
+    assert float(walk.train()) < 0.01
+    assert walk.w.detach().mean() == pytest.approx(1, abs=0.06)

@@ -1,0 +1,1 @@
+"""Tests of the rollout and the fine-tuning loop."""
