@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import runpy
 import tomllib
+import traceback
 from pathlib import Path
 from typing import Any, Self
 
 import tomli_w
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
-from braid_core.errors import SpecError, nearest
+from braid_core.errors import BraidError, SpecError, nearest
 from braid_core.registry.spec import BackboneField, ObjectiveField, OracleField, Spec, TaskField, explain
 
 SPEC_VERSION = 1
+ENCODING = "utf-8-sig"
+"""UTF-8, with or without the mark that some editors put in front."""
 
 
 class RunSpec(Spec):
@@ -30,7 +33,7 @@ class RunSpec(Spec):
     seed: int = Field(0, ge=0, description="everything random follows from it")
     device: str = Field("auto", description="'auto' (CUDA if there is one), 'cpu', 'cuda' or 'cuda:N'")
     name: str | None = Field(
-        None, pattern=r"^[\w.+-]+$", description="of the run folder (default: made of task, method and seed)"
+        None, pattern=r"^\w[\w.+-]*$", description="of the run folder (default: made of task, method and seed)"
     )
     holdout: float = Field(
         0.1, gt=0, lt=1, description="share of the offline designs that judge the oracle instead of training it"
@@ -47,7 +50,8 @@ class RunSpec(Spec):
     @property
     def label(self) -> str:
         """How reports call the method: the objective and the oracle that it trusts."""
-        return f"{self.objective.type.upper()}-{self.oracle.type}"
+        objective, oracle = (part.type.rpartition(":")[2] for part in (self.objective, self.oracle))
+        return f"{objective.upper()}-{oracle}"
 
     @property
     def folder_name(self) -> str:
@@ -60,12 +64,12 @@ class RunSpec(Spec):
         return json.dumps(self.to_dict(), indent=2)
 
     def to_toml(self) -> str:
-        """The same as TOML, which has no null: options that are None are left out, and None is their default."""
-        return tomli_w.dumps(self.to_dict())
+        """The same as TOML, which has no null: options that are None are left out, so None must be their default."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; ``parse_spec`` of it is equal to this spec."""
-        return self.model_dump(mode="json", exclude_none=True)
+        return self.model_dump(mode="json")
 
 
 def parse_spec(data: object, where: str = "spec") -> RunSpec:
@@ -77,7 +81,10 @@ def parse_spec(data: object, where: str = "spec") -> RunSpec:
     try:
         return RunSpec.model_validate(data)
     except ValidationError as error:
-        raise explain(error, RunSpec, where) from error
+        raise explain(error, where) from error
+    except BraidError as error:  # in a component, which does not know the file it stands in
+        place = where if error.where is None else f"{where}: {error.where}"
+        raise type(error)(error.what, where=place, why=error.why, fix=error.fix) from error
 
 
 def load_spec(path: Path) -> RunSpec:
@@ -101,20 +108,38 @@ def load_spec(path: Path) -> RunSpec:
 
 def _read_toml(path: Path) -> object:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding=ENCODING))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError("the spec is not valid TOML", where=str(path), why=str(error)) from error
 
 
 def _read_json(path: Path) -> object:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding=ENCODING))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SpecError("the spec is not valid JSON", where=str(path), why=str(error)) from error
 
 
 def _read_python(path: Path) -> object:
-    names = runpy.run_path(str(path))
+    try:
+        names = runpy.run_path(str(path))
+    except ValidationError as error:
+        raise explain(error, f"{path}, line {_line(error, path)}") from error
+    except BraidError as error:
+        place = f"{path}, line {_line(error, path)}" + (f": {error.where}" if error.where else "")
+        raise type(error)(error.what, where=place, why=error.why, fix=error.fix) from error
+    except Exception as error:
+        raise SpecError(
+            f"the Python spec raised {type(error).__name__}", where=f"{path}, line {_line(error, path)}", why=str(error)
+        ) from error
     if "spec" not in names:
         raise SpecError("the Python file defines no `spec`", where=str(path), fix="end it with: spec = RunSpec(...)")
     return names["spec"]
+
+
+def _line(error: Exception, path: Path) -> int:
+    """The line of the spec file at which ``error`` was raised, or of its last call that led to it."""
+    if isinstance(error, SyntaxError):
+        return error.lineno or 0
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return (lines or [None])[-1] or 0

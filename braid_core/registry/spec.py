@@ -115,21 +115,21 @@ def component(kind: str, value: Any) -> ComponentSpec:
     try:
         return cls.model_validate(value)
     except ValidationError as error:
-        raise explain(error, cls, kind) from error
+        raise explain(error, kind) from error
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str) -> SpecError:
-    """The first fault of a spec in words, with the number of further ones; ``where`` is its field or file."""
+def explain(error: ValidationError, where: str) -> SpecError:
+    """The first fault of a spec in words, and the names of further fields at fault; ``where`` is its field or file."""
     faults = error.errors(include_url=False)
-    first = faults[0]
-    field = ".".join(str(part) for part in first["loc"])
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    first, *others = faults
+    field, *also = (".".join(str(part) for part in fault["loc"]) for fault in faults)
+    more = f" (and {len(others)} more: {', '.join(also)})" if others else ""
     if first["type"] == "extra_forbidden":
         return SpecError(
             f"unknown field {field!r}{more}",
             where=where,
-            why=f"{model.__name__} has no such field",
-            fix=nearest(field, model.model_fields),
+            why=f"{error.title} has no such field",
+            fix=nearest(field, _fields(error.title)),
         )
     if first["type"] == "missing":
         return SpecError(f"the field {field!r} is missing{more}", where=where, fix=f"add {field} = ...")
@@ -137,6 +137,12 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> SpecE
     if not field:
         return SpecError(f"{message}{more}", where=where)
     return SpecError(f"{field} = {first['input']!r} cannot be used{more}", where=where, why=message)
+
+
+def _fields(name: str, base: type[Spec] = Spec) -> set[str]:
+    """The fields of the spec class called ``name``: an error of pydantic knows no more of it."""
+    own = set(base.model_fields) if base.__name__ == name else set()
+    return own.union(*(_fields(name, derived) for derived in base.__subclasses__()))
 
 
 def _resolver(kind: str) -> BeforeValidator:
