@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,10 +16,11 @@ import torch
 from braid_core.errors import SpecError, StoreError
 from braid_core.experiment.spec import SPEC_VERSION, RunSpec
 from braid_core.interfaces import Images, Space, Tokens, Vectors
+from braid_core.registry.discovery import SHIPPED
 from braid_core.registry.resolve import find
 
 SPACES: dict[str, Callable[..., Space]] = {"Tokens": Tokens, "Vectors": Vectors, "Images": Images}
-LIBRARIES = ("braid-design", "torch", "numpy", "pydantic")
+LIBRARIES = (SHIPPED, "torch", "numpy", "pydantic")
 
 
 def plugins_of(spec: RunSpec) -> dict[str, dict[str, str]]:
@@ -68,10 +70,9 @@ def pick_device(name: str) -> torch.device:
     """The device that a spec names. Raises :class:`SpecError` where it does not exist."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SpecError(f"device {name!r} is unknown", where="device", fix="use auto, cpu, cuda or cuda:N") from error
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise SpecError(f"device {name!r} is unknown", where="device", fix="use auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SpecError(
             f"device {name!r} is not there",

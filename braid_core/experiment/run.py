@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from braid_core.interfaces import (
     Task,
     Trajectory,
 )
+from braid_core.registry.discovery import SHIPPED
 from braid_core.registry.hooks import hook_manager
 from braid_core.tuning.rollout import rollout
 
@@ -54,12 +56,16 @@ def run(
     user can mend; stages that were finished before are kept in any case.
     """
     spec = parse_spec(spec)
+    # What is wrong with the spec or the data shows here, before anything is written.
+    device, task = pick_device(spec.device), spec.task.build(spec.seed)
+    record = manifest(spec, task.space, device, command)
+    manager = hook_manager(*hooks)
+
     folder = Path(out) / spec.folder_name
     make_folder(folder)
-    pipeline = Pipeline(spec, Store(Path(out) / STORE, hook_manager(*hooks)))
-    record = manifest(spec, pipeline.task.space, pipeline.device, command)
+    pipeline = Pipeline(spec, task, device, Store(Path(out) / STORE, manager, folder))
     write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
-    hook = pipeline.store.hooks.hook
+    hook = manager.hook
     hook.braid_run_started(spec=spec, folder=folder)
 
     stages = {
@@ -76,10 +82,10 @@ def run(
 
     # Everything that a method decides has been decided: only now is the truth looked at, and only once.
     columns = [*pipeline.load_designs(pipeline.references), *pipeline.load_designs(pipeline.designs)]
-    table = design_table(columns, pipeline.task, pipeline.load_oracle(), pipeline.data)
+    table = design_table(columns, task, pipeline.load_oracle(), pipeline.data)
     write_atomic(folder / "designs.csv", table.to_csv(index=False))
     oracle_quality = pipeline.oracle.state().meta["held_out"]
-    found = results(table, columns, pipeline.task, spec, pipeline.data, oracle_quality)
+    found = results(table, columns, task, spec, pipeline.data, oracle_quality)
     write_atomic(folder / "results.json", json.dumps(found, indent=2, allow_nan=False))
     record["seconds"] = {name: stage.seconds for name, stage in stages.items()}
     write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
@@ -100,19 +106,13 @@ class Pipeline:
     """The stages of one run, each computed when it is first asked for."""
 
     spec: RunSpec
+    task: Task
+    device: torch.device
     store: Store
-
-    @cached_property
-    def device(self) -> torch.device:
-        return pick_device(self.spec.device)
 
     @cached_property
     def streams(self) -> Streams:
         return Streams(self.spec.seed)
-
-    @cached_property
-    def task(self) -> Task:
-        return self.spec.task.build(self.spec.seed)
 
     @cached_property
     def data(self) -> LabelledDesigns:
@@ -131,7 +131,7 @@ class Pipeline:
             "data": self.task.fingerprint(),
             "seed": self.spec.seed,
             "device": self.device.type,
-            "torch": torch.__version__,
+            "versions": {"torch": torch.__version__, SHIPPED: version(SHIPPED)},
             "upstream": [stage.key for stage in upstream],
         }
 

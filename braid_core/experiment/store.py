@@ -6,26 +6,34 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pluggy
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from braid_core.errors import StoreError
-from braid_core.files import make_folder, unwritable
+from braid_core.files import TEMPORARY, make_folder, writing
 from braid_core.interfaces import Log, State
 
-TENSORS, METRICS, RECORD = "state.safetensors", "metrics.jsonl", "stage.json"
+TENSORS, METRICS, RECORD, SUMS = "state.safetensors", "metrics.jsonl", "stage.json", "SHA256SUMS"
+
+
+class DamageWarning(UserWarning):
+    """A stored stage is not what was written, and is computed again."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A finished stage: a folder with its state, its figures and a record that holds their hashes."""
+    """A finished stage: a folder with its state, its figures, a record of what made it, and the hashes of all three."""
 
     folder: Path
     key: str
@@ -43,12 +51,19 @@ def read_state(folder: Path) -> State:
 
 
 class Store:
-    """All stages below one folder, shared by the runs that are made there."""
+    """All stages below ``root``, shared by the runs that are made there.
 
-    def __init__(self, root: Path, hooks: pluggy.PluginManager) -> None:
+    What killed processes left unfinished, in ``root`` and in the folders ``beside`` it, is removed at the start, unless
+    another process uses the store.
+    """
+
+    def __init__(self, root: Path, hooks: pluggy.PluginManager, *beside: Path) -> None:
         make_folder(root)
         self.root, self.hooks = root, hooks
-        _remove_abandoned(root)
+        with writing(root):
+            lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        weakref.finalize(self, os.close, lock)
+        _enter(lock, [root, *beside])
 
     def stage(self, kind: str, inputs: Mapping[str, Any], compute: Callable[[Log], State]) -> Stage:
         """The stage of ``kind`` that ``inputs`` (JSON) determine: reused if it is there and sound, else computed.
@@ -61,15 +76,17 @@ class Store:
             try:
                 return Stage(folder, key, float(_verified(folder)["seconds"]))
             except StoreError as error:
-                warnings.warn(f"{error.what}; the stage {kind!r} is computed again", stacklevel=2)
-                shutil.rmtree(folder)
-        temporary = self.root / f".{folder.name}.{os.getpid()}.tmp"
+                warnings.warn(f"{error.what} ({error.why}): computing it again", DamageWarning, stacklevel=2)
+                with writing(folder):
+                    _remove(folder)
+        # Not the process id: containers that share a folder have the same ones.
+        temporary = self.root / f".{folder.name}.{uuid4().hex[:8]}.tmp"
         try:
-            temporary.mkdir()
+            with writing(folder):
+                temporary.mkdir()
             seconds = self._compute(kind, inputs, compute, temporary)
-            _publish(temporary, folder)
-        except OSError as error:
-            raise unwritable(folder, error) from error
+            with writing(folder):
+                _publish(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return Stage(folder, key, seconds)
@@ -79,10 +96,14 @@ class Store:
         log = StageLog(kind, folder / METRICS, self.hooks)
         state = compute(log)
         seconds = time.perf_counter() - start
-        save_file({name: tensor.cpu().contiguous() for name, tensor in state.tensors.items()}, folder / TENSORS)
-        hashes = {name: file_hash(folder / name) for name in (TENSORS, METRICS)}
-        record = {"kind": kind, "inputs": inputs, "seconds": seconds, "meta": state.meta, "sha256": hashes}
-        (folder / RECORD).write_text(json.dumps(record, indent=2))
+        record = {"kind": kind, "inputs": inputs, "seconds": seconds, "meta": state.meta}
+        with writing(folder):
+            # Not safetensors' own writing to a file, which does not say with an OSError that the disk is full; cloned,
+            # because it refuses tensors that share memory.
+            tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.tensors.items()}
+            (folder / TENSORS).write_bytes(save(tensors))
+            (folder / RECORD).write_text(json.dumps(record, indent=2))
+            (folder / SUMS).write_text(_sums(folder))
         return seconds
 
 
@@ -91,10 +112,11 @@ class StageLog(Log):
 
     def __init__(self, stage: str, path: Path, hooks: pluggy.PluginManager) -> None:
         self.stage, self.path, self.hooks = stage, path, hooks
-        path.touch()
+        with writing(path):
+            path.touch()
 
     def step(self, done: int, total: int, **figures: float) -> None:
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps({"stage": self.stage, "step": done, "total": total, **figures}) + "\n")
         self.hooks.hook.braid_step_finished(stage=self.stage, done=done, total=total, figures=figures)
 
@@ -105,18 +127,28 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _sums(folder: Path) -> str:
+    """The hashes of a stage's files, in the form that the program ``sha256sum`` writes and checks."""
+    return "".join(f"{file_hash(folder / name)}  {name}\n" for name in (TENSORS, METRICS, RECORD))
+
+
 def _verified(folder: Path) -> dict[str, Any]:
-    """The record of a stage whose files are what it says; raises :class:`StoreError` otherwise."""
+    """The record of a stage whose files are what was written; raises :class:`StoreError` otherwise."""
+    fault = None
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
-        wrong = [name for name, expected in record["sha256"].items() if file_hash(folder / name) != expected]
-        fault = f"{wrong[0]} is not what was written" if wrong else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        fault = f"{RECORD} cannot be read: {error!r}" if not isinstance(error, OSError) else str(error)
+        expected, found = (folder / SUMS).read_bytes().splitlines(True), _sums(folder).encode().splitlines(True)
+        wrong = [line.split()[1].decode() for line in found if line not in expected]
+        if expected != found:
+            fault = f"{wrong[0]} does not have the hash in {SUMS}" if wrong else f"{SUMS} is not what was written"
+    except FileNotFoundError as error:
+        fault = f"{Path(error.filename).name} is missing"
+    except OSError as error:
+        fault = str(error)
     if fault:
         raise StoreError(
             f"the stored stage {folder} is damaged", why=fault, fix="repeat `braid run`: it computes the stage again"
         )
+    record: dict[str, Any] = json.loads((folder / RECORD).read_text())
     return record
 
 
@@ -128,19 +160,22 @@ def _publish(temporary: Path, folder: Path) -> None:
             raise
 
 
-def _remove_abandoned(root: Path) -> None:
-    """Delete the unfinished stages of processes that are gone (killed, or the machine stopped)."""
-    for path in root.glob(".*.tmp"):
-        pid = path.name.split(".")[-2]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _enter(lock: int, folders: Iterable[Path]) -> None:
+    """Share ``lock`` until its process ends, in whatever way; whoever comes first removes what is unfinished."""
+    if sys.platform == "win32":
+        return  # no such locks: what was abandoned stays
+    import fcntl
+
+    with suppress(OSError):  # another process holds it, or the file system has no locks: nothing is removed
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in [path for folder in folders for path in folder.rglob(TEMPORARY)]:
+            _remove(path)
+    with suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_SH)
