@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from braid_core.experiment.metrics import distinct
@@ -50,11 +50,16 @@ class Drawing:
         pool = sample(self.pool, self.streams.get("draw/pool", self.device)).x
         pool = pool[self.task.valid(pool)]
         pool = pool[distinct(pool, self.task.space)]
-        best = score(pool).argsort(descending=True, stable=True)[: self.n]
+        best = _best_first(score(pool))[: self.n] if len(pool) else torch.arange(0)
         return [
             Designs(method, "raw", first.x, kl=kl),
             Designs(method, "selected", pool[best], shortfall=self.n - len(best)),
         ]
+
+
+def _best_first(score: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """The rows by descending score; those without one (NaN) are last."""
+    return torch.where(score.isnan(), -torch.inf, score).argsort(descending=True, stable=True)
 
 
 def to_state(columns: list[Designs]) -> State:

@@ -15,8 +15,8 @@ CHUNK = 2**24
 
 
 def stats(y: Float[Tensor, " n"]) -> dict[str, float] | None:
-    """Mean and quantiles (linear interpolation) of what is not NaN; None if nothing is."""
-    known = y[~y.isnan()].double()
+    """Mean and quantiles (linear interpolation) of what is finite; None if nothing is."""
+    known = y[y.isfinite()].double()
     if not len(known):
         return None
     levels = torch.tensor(QUANTILES, dtype=torch.float64, device=y.device)
@@ -44,28 +44,30 @@ def novelty(x: Float[Tensor, " n *event"], offline: Float[Tensor, " m *event"], 
 
 
 def diversity(x: Float[Tensor, " n *event"], space: Space) -> float | None:
-    """Mean distance between two different rows; None for a single row."""
+    """Mean distance between two different rows; None for fewer than two."""
     n = len(x)
     return float(space.distance(x, x).sum()) / (n * (n - 1)) if n > 1 else None
 
 
 def mean_or_none(values: Tensor) -> float | None:
-    """The mean of what is not NaN; None if nothing is."""
-    known = values[~values.isnan()].double()
+    """The mean of what is finite; None if nothing is."""
+    known = values[values.isfinite()].double()
     return float(known.mean()) if len(known) else None
 
 
 @torch.no_grad()
-def judge_oracle(oracle: Oracle, held_out: LabelledDesigns) -> dict[str, float | int]:
+def judge_oracle(oracle: Oracle, held_out: LabelledDesigns) -> dict[str, float | int | None]:
     """How the oracle does on offline designs that it has not seen.
 
-    ``coverage`` is the share whose measured reward is at least the conservative one.
+    ``coverage`` is the share whose measured reward is at least the conservative one; ``spearman`` is None where ranks
+    say nothing (fewer than three designs, or all of one value).
     """
     posterior = oracle.posterior(held_out.x)
     mean, y = posterior.mean, held_out.y
+    ranked = len(y) > 2 and all(bool((values != values[0]).any()) for values in (mean, y))
     return {
         "rmse": float((mean - y).square().mean().sqrt()),
-        "spearman": float(spearmanr(mean.cpu(), y.cpu()).statistic) if len(y) > 2 else float("nan"),
+        "spearman": float(spearmanr(mean.cpu(), y.cpu()).statistic) if ranked else None,
         "coverage": float((y >= posterior.conservative()).double().mean()),
         "n_held_out": len(y),
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
+from math import isfinite
 from typing import Any
 
 import pandas as pd
@@ -54,9 +56,10 @@ def results(
     oracle_quality: dict[str, Any],
 ) -> dict[str, Any]:
     """What ``results.json`` holds: a row per method and column, and the facts needed to read them."""
-    parts = table.groupby(["method", "column"], sort=False)
-    rows = [_row(column, parts.get_group((column.method, column.column)), task) for column in columns if len(column.x)]
-    own = [column.kl for column in columns if column.kl is not None]
+    ends = list(accumulate(len(column.x) for column in columns))
+    parts = [table.iloc[end - len(column.x) : end] for column, end in zip(columns, ends, strict=True)]
+    rows = [_row(column, part, task) for column, part in zip(columns, parts, strict=True)]
+    own = [row["kl"] for row in rows if row["kl"] is not None]
     return {
         "task": {
             "name": task.name,
@@ -68,8 +71,8 @@ def results(
         "label": spec.label,
         "seed": spec.seed,
         "rows": [_offline_row(data, task), *rows],
-        "oracle": {key: None if value != value else value for key, value in oracle_quality.items()},
-        "kl": float(own[-1].mean()) if own else None,
+        "oracle": {key: value if value is None or isfinite(value) else None for key, value in oracle_quality.items()},
+        "kl": own[-1] if own else None,
     }
 
 
@@ -85,24 +88,26 @@ def _offline_row(data: LabelledDesigns, task: Task) -> dict[str, Any]:
 
 
 def _row(column: Designs, part: pd.DataFrame, task: Task) -> dict[str, Any]:
-    predicted, conservative, truth, normalised = (
-        torch.tensor(part[name].to_numpy(dtype=float)) for name in ("predicted", "conservative", "truth", "normalised")
-    )
+    """The figures of one column; ``missing`` of its designs have no true reward, although the task has a truth."""
+    names = ("predicted", "conservative", "truth", "normalised", "novelty", "valid")
+    figures = (torch.tensor(part[name].to_numpy(dtype=float)) for name in names)
+    predicted, conservative, truth, normalised, apart, valid = figures
     kept: Tensor = torch.where(truth.isnan(), torch.nan, (truth >= conservative).double())
     return {
         "method": column.method,
         "column": column.column,
         "n": len(part),
-        "unique": len(distinct(column.x, task.space)) / len(part),
-        "valid": float(part["valid"].mean()),
+        "unique": len(distinct(column.x, task.space)) / len(part) if len(part) else None,
+        "valid": mean_or_none(valid),
         "shortfall": column.shortfall,
+        "missing": int(truth.isnan().sum()) if task.has_truth else 0,
         "truth": stats(truth),
         "normalised": stats(normalised),
         "predicted": stats(predicted),
         "conservative": stats(conservative),
         "gap": mean_or_none(predicted - truth),
         "coverage": mean_or_none(kept),
-        "novelty": float(part["novelty"].mean()),
+        "novelty": mean_or_none(apart),
         "diversity": diversity(column.x, task.space),
-        "kl": None if column.kl is None else float(column.kl.mean()),
+        "kl": None if column.kl is None else mean_or_none(column.kl),
     }

@@ -1,0 +1,131 @@
+"""Every figure against an example worked by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from braid_core.experiment.metrics import distinct, diversity, judge_oracle, mean_or_none, novelty, stats
+from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silent, State, Tokens, Vectors
+
+NAN, INF = float("nan"), float("inf")
+DNA = Tokens("ACGT", 4)
+STRANDS = Tokens("ACGT", 4, ("reverse_complement",))
+
+
+@dataclass(frozen=True)
+class Belief(Posterior):
+    """Means as given, conservative one below."""
+
+    values: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        return self.values
+
+    @property
+    def std(self) -> Tensor:
+        return torch.ones_like(self.values)
+
+    def conservative(self) -> Tensor:
+        return self.values - 1
+
+
+class Believer(Oracle):
+    """Believes the first number of a vector."""
+
+    space = Vectors(1)
+
+    def fit(self, data: LabelledDesigns, generator: torch.Generator, log: Log = Silent()) -> None:  # noqa: B008
+        raise AssertionError("not to be fitted")
+
+    def posterior(self, x: Tensor) -> Belief:
+        return Belief(x[:, 0])
+
+    def state(self) -> State:
+        return State({})
+
+    def load_state(self, state: State) -> None:
+        del state
+
+
+def judged(believed: list[float], measured: list[float]) -> dict[str, float | int | None]:
+    return judge_oracle(Believer(), LabelledDesigns(torch.tensor(believed)[:, None], torch.tensor(measured)))
+
+
+def test_stats_interpolate_and_leave_out_what_is_unknown() -> None:
+    found = stats(torch.tensor([4.0, NAN, 0.0, 1.0, 2.0, 3.0, INF]))
+    assert found is not None
+    assert found == pytest.approx(
+        {"mean": 2, "q0": 0, "q10": 0.4, "q25": 1, "q50": 2, "q75": 3, "q90": 3.6, "q100": 4}, abs=1e-12
+    )
+
+
+def test_stats_of_one_and_of_none() -> None:
+    one = stats(torch.tensor([2.5]))
+    assert one is not None
+    assert set(one.values()) == {2.5}
+    assert stats(torch.tensor([NAN])) is None
+    assert stats(torch.tensor([])) is None
+
+
+def test_the_mean_of_what_is_known() -> None:
+    assert mean_or_none(torch.tensor([1.0, NAN, 2.0])) == 1.5
+    assert mean_or_none(torch.tensor([NAN, -INF])) is None
+
+
+def test_distinct_keeps_the_first_of_each() -> None:
+    x = DNA.encode(["ACGA", "TTTT", "ACGA", "TCGT", "TTTT"])
+    assert distinct(x, DNA).tolist() == [0, 1, 3]
+
+
+def test_distinct_counts_both_strands_once() -> None:
+    # TCGT is the reverse complement of ACGA, AAAA of TTTT; ACGT is its own.
+    x = DNA.encode(["ACGA", "TTTT", "TCGT", "AAAA", "ACGT", "ACGT"])
+    assert distinct(x, STRANDS).tolist() == [0, 1, 4]
+    assert distinct(x, DNA).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_distinct_of_nothing() -> None:
+    assert distinct(DNA.encode([]), DNA).tolist() == []
+
+
+def test_novelty_is_the_distance_to_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, offline = DNA.encode(["AAAA", "AACC", "GGGG"]), DNA.encode(["AAAC", "CCCC", "AAAA"])
+    expected = [0.0, 0.25, 1.0]
+    assert novelty(x, offline, DNA).tolist() == expected
+    monkeypatch.setattr("braid_core.experiment.metrics.CHUNK", 1)  # one offline design at a time
+    assert novelty(x, offline, DNA).tolist() == expected
+    assert novelty(x[:0], offline, DNA).tolist() == []
+
+
+def test_diversity_is_the_mean_distance_of_pairs() -> None:
+    # AAAA–AAAC 1/4, AAAA–CCCC 1, AAAC–CCCC 3/4
+    assert diversity(DNA.encode(["AAAA", "AAAC", "CCCC"]), DNA) == pytest.approx(2 / 3)
+    assert diversity(DNA.encode(["AAAA", "AAAA"]), DNA) == 0
+    assert diversity(DNA.encode(["AAAA"]), DNA) is None
+    assert diversity(DNA.encode([]), DNA) is None
+
+
+def test_judging_an_oracle() -> None:
+    found = judged([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.5, 2.0])
+    assert found["rmse"] == pytest.approx(math.sqrt((0 + 1 + 0.25 + 4) / 4))
+    assert found["spearman"] == pytest.approx(1 - 6 * (0 + 4 + 0 + 4) / (4 * 15))
+    assert found["coverage"] == 0.75  # 2.0 is less than the promised 3
+    assert found["n_held_out"] == 4
+
+
+def test_a_promise_just_kept_is_kept() -> None:
+    assert judged([2.0, 2.0], [1.0, 0.5])["coverage"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("believed", "measured"),
+    [([1.0, 2.0], [1.0, 2.0]), ([1.0] * 4, [1.0, 2.0, 3.0, 4.0]), ([1.0, 2.0, 3.0], [5.0] * 3)],
+)
+def test_ranks_that_say_nothing_are_unknown(believed: list[float], measured: list[float]) -> None:
+    assert judged(believed, measured)["spearman"] is None
