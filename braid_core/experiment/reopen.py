@@ -45,16 +45,19 @@ def open_run(folder: Path | str, device: str = "auto") -> FinishedRun:
     path = folder / "manifest.json"
     if not path.is_file():
         raise StoreError(
-            f"{folder} is no run folder", why="it has no manifest.json", fix="give what `braid run` printed"
+            f"{folder} is no run folder" if folder.is_dir() else f"there is no folder {folder}",
+            why="it has no manifest.json" if folder.is_dir() else None,
+            fix="give the run folder that `braid run` printed",
         )
     try:
         record = json.loads(path.read_text())
         spec, space = parse_spec(record["spec"], str(path)), space_from_json(record["space"])
+        finished = bool(record["seconds"])  # written last; before, the checkpoints may be those of another spec
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is damaged", why=repr(error), fix="make the run again with `braid run`") from error
-    checkpoints = folder / "checkpoints"
-    if not (checkpoints / "objective").is_dir():
+    if not finished:
         raise StoreError(f"the run in {folder} is not finished", fix="repeat its `braid run`: it continues")
+    checkpoints = folder / "checkpoints"
     where = pick_device(device)
     backbone = load_backbone(spec, space, where, read_state(checkpoints / "backbone"))
     oracle = load_oracle(spec, space, where, read_state(checkpoints / "oracle"))
