@@ -6,8 +6,14 @@ command is repeated.
 
 from __future__ import annotations
 
+import shlex
+import sys
+import warnings
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,17 +35,32 @@ def main(args: Namespace) -> int:
     from braid_core.registry.hooks import hook_manager
     from braid_core.report import group_runs, plugin_sections, read_runs, summary_text, write_page
 
-    display = ProgressDisplay()
-    command = " ".join(["braid run", *map(str, args.specs), "--out", str(args.out)])
-    try:
+    command = shlex.join(["braid", "run", *map(str, args.specs), "--out", str(args.out)])
+    with ProgressDisplay() as display, _readable_warnings():
         folders = [run(spec, args.out, hooks=[display], command=command) for spec in specs]
-    finally:
-        display.close()
     runs, left_out = read_runs(folders)
     groups, sections = group_runs(runs), plugin_sections(hook_manager(), runs)
     page = write_page(groups, (args.out if len(folders) > 1 else folders[0]) / "report.html", sections, left_out)
     print(f"{summary_text(groups)}\n\nreport: {page}")
     return 0
+
+
+@contextmanager
+def _readable_warnings() -> Iterator[None]:
+    """Shows a damaged stage as one line; Python's way names a line of our source, which tells a user nothing."""
+    from braid_core.experiment.store import DamageWarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, DamageWarning):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            python(message, category, *place, **more)
+
+    python = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DamageWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _refuse_clashes(paths: list[Path], names: list[str]) -> None:
