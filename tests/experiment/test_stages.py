@@ -1,0 +1,194 @@
+"""What a run leaves behind, and which of its stages a change makes anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from braid_core.errors import DataError, SpecError
+from braid_core.experiment.run import run
+from braid_core.experiment.spec import load_spec, parse_spec
+from braid_core.registry.hooks import hookimpl
+from braid_core.report.reading import read_run
+
+from .tiny import STAGES, read, row, spec_file, stored, table_file, tiny, unfinished
+
+AFTER_OBJECTIVE = ["objective", "designs"]
+
+
+def table(path: Path, **options: Any) -> dict[str, Any]:
+    return {"type": "table", "path": str(path), **options}
+
+
+def test_a_run_folder_is_complete(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == {
+        "manifest.json",
+        "checkpoints",
+        "metrics.jsonl",
+        "designs.csv",
+        "results.json",
+    }
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == set(STAGES)
+    assert unfinished(finished.parent) == []
+
+
+def test_the_manifest_repeats_the_run(finished: Path, tmp_path: Path) -> None:
+    manifest = read(finished, "manifest.json")
+    assert parse_spec(manifest["spec"]) == tiny()
+    assert {plugin["kind"]: plugin["type"] for plugin in manifest["plugins"]} == {
+        "task": "motif",
+        "backbone": "masked",
+        "oracle": "bootstrap",
+        "objective": "braid",
+    }
+    assert set(manifest["seconds"]) == set(STAGES)
+    again = run(manifest["spec"], tmp_path)
+    assert (again / "designs.csv").read_bytes() == (finished / "designs.csv").read_bytes()
+    assert read(again) == read(finished)
+
+
+def test_the_report_reads_every_figure(finished: Path) -> None:
+    record = read_run(finished)
+    assert record.results.label == "BRAID-bootstrap"
+    assert [(row.method, row.column) for row in record.results.rows] == [
+        ("Offline", "raw"),
+        ("Random", "raw"),
+        ("Random", "selected"),
+        ("Pretrained", "raw"),
+        ("Pretrained", "selected"),
+        ("BRAID-bootstrap", "raw"),
+        ("BRAID-bootstrap", "selected"),
+    ]
+    own = record.results.rows[-2]
+    assert own.n == 16
+    assert None not in (own.truth, own.predicted, own.conservative, own.gap, own.coverage, own.novelty, own.kl)
+    assert record.results.kl == own.kl
+    assert record.results.oracle is not None
+    assert record.results.oracle.n_held_out == 6
+    assert len(record.designs) == sum(row.n for row in record.results.rows[1:])
+    assert set(record.metrics["stage"]) == {"backbone", "oracle", "objective"}
+
+
+def test_another_seed_is_another_run(finished: Path, tmp_path: Path) -> None:
+    other = run(tiny(seed=1), tmp_path)
+    assert other.name != finished.name
+    assert (other / "designs.csv").read_bytes() != (finished / "designs.csv").read_bytes()
+
+
+def test_a_repeated_run_computes_nothing(tmp_path: Path, computed: list[str]) -> None:
+    folder = run(tiny(), tmp_path)
+    assert computed == list(STAGES)
+    before = (folder / "designs.csv").read_bytes()
+    (folder / "designs.csv").unlink()
+    computed.clear()
+    assert run(tiny(), tmp_path) == folder
+    assert computed == []
+    assert (folder / "designs.csv").read_bytes() == before
+
+
+def test_another_oracle_leaves_the_backbone(tmp_path: Path, computed: list[str]) -> None:
+    run(tiny(), tmp_path)
+    computed.clear()
+    run(tiny(oracle={"members": 3}), tmp_path)
+    assert computed == ["oracle", "objective", "references", "designs"]
+    assert len(stored(tmp_path, "backbone")) == 1
+
+
+def test_another_oracle_leaves_the_draws_of_the_pretrained_model(tmp_path: Path) -> None:
+    one, other = (run(tiny(oracle={"members": m}, name=f"m{m}"), tmp_path) for m in (2, 3))
+    assert row(one, "Pretrained", "raw")["truth"] == row(other, "Pretrained", "raw")["truth"]
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"objective": {"alpha": 0.7}}, AFTER_OBJECTIVE),
+        ({"objective": {"type": "strl"}}, AFTER_OBJECTIVE),
+        ({"pool": 65}, ["references", "designs"]),
+        ({"designs": 15}, ["references", "designs"]),
+        ({"holdout": 0.3}, ["oracle", "objective", "references", "designs"]),
+        ({"backbone": {"width": 9}}, ["backbone", "objective", "references", "designs"]),
+        ({"task": {"noise": 0.1}}, list(STAGES)),
+        ({"seed": 5}, list(STAGES)),
+        ({"name": "other"}, []),
+    ],
+)
+def test_a_change_reruns_what_depends_on_it(
+    change: dict[str, Any], again: list[str], finished: Path, tmp_path: Path, computed: list[str]
+) -> None:
+    copytree(finished.parent, tmp_path, dirs_exist_ok=True)
+    run(tiny(**change), tmp_path)
+    assert computed == again
+
+
+def test_other_data_rerun_everything(tmp_path: Path, computed: list[str]) -> None:
+    path = table_file(tmp_path)
+    run(tiny(task=table(path)), tmp_path)
+    computed.clear()
+    path.rename(tmp_path / "moved.csv")
+    run(tiny(task=table(tmp_path / "moved.csv")), tmp_path)
+    assert computed == []
+    lines = (tmp_path / "moved.csv").read_text().splitlines()
+    (tmp_path / "moved.csv").write_text("\n".join([*lines[:-1], lines[-1].split(",")[0] + ",0.125"]))
+    run(tiny(task=table(tmp_path / "moved.csv")), tmp_path)
+    assert computed == list(STAGES)
+
+
+def test_methods_share_backbone_oracle_and_references(tmp_path: Path) -> None:
+    runs = [run(tiny(objective={"type": method}), tmp_path) for method in ("braid", "strl")]
+    assert [len(stored(tmp_path, kind)) for kind in STAGES] == [1, 1, 2, 1, 2]
+    for method in ("Random", "Pretrained"):
+        assert row(runs[0], method) == row(runs[1], method)
+    weights = [load_file(run / "checkpoints" / "objective" / "state.safetensors") for run in runs]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_task_without_truth(tmp_path: Path) -> None:
+    folder = run(tiny(task=table(table_file(tmp_path))), tmp_path)
+    own = row(folder, "BRAID-bootstrap")
+    assert (own["truth"], own["gap"], own["coverage"], own["missing"]) == (None, None, None, 0)
+    assert own["predicted"]["mean"] > own["conservative"]["mean"]
+    assert not read_run(folder).results.task.has_truth
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [({"task": {"type": "table", "path": "nowhere.csv"}}, DataError), ({"device": "gpu"}, SpecError)],
+)
+def test_a_mistake_leaves_no_folder(change: dict[str, Any], error: type[Exception], tmp_path: Path) -> None:
+    with pytest.raises(error):
+        run(tiny(**change), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_hooks_hear_of_the_whole_run(tmp_path: Path) -> None:
+    class Listener:
+        heard: list[Any] = []  # noqa: RUF012
+
+        @hookimpl
+        def braid_run_started(self, folder: Path) -> None:
+            assert (folder / "manifest.json").is_file()
+            self.heard.append("started")
+
+        @hookimpl
+        def braid_step_finished(self, stage: str, done: int, total: int, figures: dict[str, float]) -> None:
+            self.heard.append((stage, done == total, bool(figures)))
+
+        @hookimpl
+        def braid_run_finished(self, folder: Path, results: dict[str, Any]) -> None:
+            assert results == read(folder)
+            self.heard.append("finished")
+
+    run(tiny(), tmp_path, hooks=[Listener()])
+    steps = [(stage, True, True) for stage in ("backbone", "oracle", "objective")]
+    assert Listener.heard == ["started", *steps, "finished"]
+
+
+def test_a_spec_file_makes_the_same_run(finished: Path, tmp_path: Path) -> None:
+    folder = run(load_spec(spec_file(tmp_path)), tmp_path)
+    assert (folder / "designs.csv").read_bytes() == (finished / "designs.csv").read_bytes()
