@@ -35,7 +35,8 @@ class EnsemblePosterior(Posterior):
 
     def conservative(self) -> Float[Tensor, " b"]:
         mean = self.mean
-        penalty = mean - self.members.amin(0) if self.bound == "min" else self.std
+        # the mean of equal numbers may round below them
+        penalty = (mean - self.members.amin(0)).clamp(min=0) if self.bound == "min" else self.std
         return mean - self.c * penalty
 
 
@@ -75,7 +76,7 @@ class BootstrapOracle(Oracle):
                 f"{len(data)} labelled designs are fewer than the {self.spec.members} ensemble members",
                 fix="measure more designs, or lower `members`",
             )
-        if data.std == 0:
+        if bool((data.y == data.y[0]).all()):  # their standard deviation need not round to 0
             raise DataError("all rewards are equal", why="there is nothing to learn from them", fix="check the table")
         data = data.to(self.device)
         self.net = self._network(generator)
