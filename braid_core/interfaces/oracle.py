@@ -21,7 +21,8 @@ class LabelledDesigns:
 
     ``y`` in the task's own units, higher is better. ``variance`` is the measurement variance per design where
     known. Designs with one ``group`` number (both strands of a molecule, repeats, allele pairs) must stay on one
-    side of every split. Raises :class:`DataError` for NaN, infinite or constant rewards and unequal sizes.
+    side of every split. Raises :class:`DataError` for NaN or infinite rewards, variances that are not positive and
+    unequal sizes; constant rewards are for those who learn from them to refuse.
     """
 
     x: Float[Tensor, " n *event"]
