@@ -5,6 +5,8 @@ BRAID and STRL are this loop with different scores (Uehara et al. 2024, eq. 5 an
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,13 +20,18 @@ from braid_core.interfaces import (
     Predict,
     Problem,
     Sampler,
+    Space,
     State,
+    Tokens,
     Trajectory,
 )
+from braid_core.tuning.letters import by_substitution
 from braid_core.tuning.rollout import rollout
 from braid_core.tuning.spec import FineTuningSpec
 
 LOG_EVERY = 10
+MOST_SUBSTITUTIONS = 256
+"""Up to so many substitutions a design, letter_gradient = 'auto' scores them all."""
 
 
 class FineTuned(Sampler):
@@ -68,12 +75,12 @@ class FineTuning(Objective):
         optimiser = torch.optim.Adam(opened.parameters, lr=spec.learning_rate, fused=True)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, spec.steps)
         generator = problem.streams.get("tuning", problem.pretrained.device)
-        unit = problem.data.std
+        score_of = self._differentiable_score(problem.oracle, opened.tuned.process.space)
         for step in range(1, spec.steps + 1):
             path = self._rollout(opened.tuned, opened.reference, generator)
-            posterior = problem.oracle.posterior(opened.tuned.decode(path.x))
-            score, kl = self.score(posterior), _total(path)
-            loss = (spec.alpha * kl - score / unit).mean()
+            x = opened.tuned.decode(path.x)
+            kl = _total(path)
+            loss = (spec.alpha * kl - score_of(x) / problem.data.std).mean()
             optimiser.zero_grad()
             # Only the tuned parameters get a gradient; those of the oracle and the reference are left alone.
             # `backward` gives gradients the parameters' strides; fused Adam would read others as if they had them.
@@ -84,18 +91,28 @@ class FineTuning(Objective):
             # Reading a figure waits for the device, so it is done only now and then.
             if step % LOG_EVERY == 0 or step == spec.steps:
                 _check(loss + norm, step, spec)  # a lost gradient shows in the loss of the next step only
-                problem.log.step(
-                    step,
-                    spec.steps,
-                    score=float(score.detach().mean()),
-                    mean=float(posterior.mean.detach().mean()),
-                    conservative=float(posterior.conservative().detach().mean()),
-                    kl=float(kl.detach().mean()),
-                    grad_norm=float(norm),
-                )
+                figures = {"kl": float(kl.detach().mean()), "grad_norm": float(norm)}
+                problem.log.step(step, spec.steps, **_beliefs(problem.oracle, x), **figures)
         for parameter in opened.parameters:
             parameter.grad = None
         return FineTuned(opened.tuned, opened.reference)
+
+    def _differentiable_score(self, oracle: Oracle, space: Space) -> Callable[[Tensor], Tensor]:
+        """The score of designs, with the gradient that the spec asks for."""
+
+        def score(x: Tensor) -> Tensor:
+            return self.score(oracle.posterior(x))
+
+        choice = self.spec.letter_gradient
+        if choice == "exact" and not isinstance(space, Tokens):
+            raise UnsupportedError(
+                f"letter_gradient = 'exact' is for token designs, not for {type(space).__name__}",
+                fix="leave letter_gradient out",
+            )
+        few = isinstance(space, Tokens) and space.length * (len(space.alphabet) - 1) <= MOST_SUBSTITUTIONS
+        if choice == "exact" or (choice == "auto" and few):
+            return lambda x: by_substitution(score, x)
+        return score
 
     def _rollout(self, tuned: Backbone, reference: Predict, generator: torch.Generator) -> Trajectory:
         return rollout(
@@ -107,6 +124,13 @@ class FineTuning(Objective):
             checkpoint=self.spec.checkpoint,
             truncate=self.spec.truncate,
         )
+
+
+@torch.no_grad()
+def _beliefs(oracle: Oracle, x: Tensor) -> dict[str, float]:
+    """The batch means of r̂ and r̂ − ĝ, for the log."""
+    posterior = oracle.posterior(x.detach())
+    return {"mean": float(posterior.mean.mean()), "conservative": float(posterior.conservative().mean())}
 
 
 def _total(path: Trajectory) -> Float[Tensor, " b"]:

@@ -24,11 +24,11 @@ class BootstrapSpec(OracleSpec):
         "min", description="the penalty: c·(mean − minimum over members), or c·(standard deviation over members)"
     )
     c: PositiveFloat = Field(1.0, description="scale of the penalty")
-    width: PositiveInt = Field(256, description="units per hidden layer")
+    width: PositiveInt = Field(128, description="units per hidden layer")
     depth: PositiveInt = Field(2, description="hidden layers")
-    train_steps: PositiveInt = Field(2500, description="at most so many optimiser steps; stops early by validation")
+    train_steps: PositiveInt = Field(1200, description="at most so many optimiser steps; stops early by validation")
     batch: PositiveInt = 256
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 5e-3
     weight_decay: float = Field(1e-4, ge=0)
 
     def build(self, space: Space, device: torch.device) -> BootstrapOracle:

@@ -26,7 +26,7 @@ class MaskedSpec(BackboneSpec):
     )
     steps: PositiveInt | None = Field(None, description="sampling steps of 'parallel' (default: the number of letters)")
     width: PositiveInt = Field(256, description="units per hidden layer")
-    depth: PositiveInt = Field(3, description="hidden layers")
+    depth: PositiveInt = Field(2, description="hidden layers")
     train_steps: PositiveInt = Field(2000, description="at most so many optimiser steps; stops early by validation")
     batch: PositiveInt = 512
     learning_rate: PositiveFloat = 2e-3

@@ -40,21 +40,20 @@ class ExactChain:
 
     def _matrix(self, predict: Predict, reference: Predict | None, k: int) -> tuple[Tensor, Tensor]:
         """(log P(i → j), KL at i) of step k. A step that cannot be taken has log probability -inf."""
-        n = len(self.states)
-        t = torch.full((n,), self.process.time(k))
-        live = self.states[:, :, -1].sum(1) > 0  # complete states stay as they are
+        n, process, states = len(self.states), self.process, self.states
+        t = torch.full((n,), process.time(k))
+        live = (states[:, :, -1].sum(1) > 0).nonzero().flatten()  # complete states stay as they are
+        out = predict(states, t, None).double()
         log_p = torch.full((n, n), -torch.inf, dtype=torch.float64)
         log_p[self.complete, self.complete] = 0.0
+        for i in live.tolist():
+            step = process.transition(out[i].expand(n, -1, -1), states[i].expand(n, -1, -1), k)
+            log_p[i] = step.log_prob(states)
         cost = torch.zeros(n, dtype=torch.float64)
-        for i in live.nonzero().flatten().tolist():
-            here = self.states[i : i + 1]
-            out = predict(here, t[:1], None)
-            step = self.process.transition(out.double().expand(n, -1, -1), here.expand(n, -1, -1), k)
-            log_p[i] = step.log_prob(self.states)
-            if reference is not None:
-                single = self.process.transition(out.double(), here, k)
-                other = self.process.transition(reference(here, t[:1], None).double(), here, k)
-                cost[i] = single.kl(other)[0]
+        if reference is not None:
+            ours = process.transition(out[live], states[live], k)
+            theirs = process.transition(reference(states, t, None).double()[live], states[live], k)
+            cost[live] = ours.kl(theirs)
         return log_p, cost
 
     def probabilities(self) -> Float[Tensor, " n"]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braid_core.errors import UnsupportedError
-from braid_core.interfaces import CategoricalTransition, Condition, Potential, Predict, Process, Tokens, Transition
+from braid_core.interfaces import Condition, Potential, Predict, Process, Tokens, Transition
 from braid_core.interfaces.transition import categorical_kl, gumbel, straight_through
 
 
@@ -63,6 +63,53 @@ class RevealOne(Transition):
         evidence = scores.logsumexp(-1) - direction[..., -1]
         positions = torch.log_softmax(self.positions + evidence, 1)
         return type(self)(torch.log_softmax(scores, -1), positions, self.current, self.temperature)
+
+
+@dataclass(frozen=True)
+class RevealEach(Transition):
+    """Reveals each masked position with log probability ``reveal`` (-inf where a letter stands), independently.
+
+    A categorical over letters and mask, factored into a coin and a letter: the coin does not depend on the network,
+    so the surrogate gradient is taken of the letter alone, and only where it is revealed. (Relaxing letters and mask
+    together halves the gradient as steps get short.)
+    """
+
+    letters: Float[Tensor, "b l v"]
+    reveal: Float[Tensor, "b l"]
+    current: Float[Tensor, "b l s"]
+    temperature: float | None = None
+
+    @staticmethod
+    def noise(x: Float[Tensor, " b *state"], generator: torch.Generator) -> Tensor:
+        # The mask's own channel carries the coin.
+        return gumbel(x.shape, generator)
+
+    @property
+    def _stay(self) -> Float[Tensor, "b l"]:
+        return torch.log(-torch.expm1(self.reveal))
+
+    def rsample(self, noise: Tensor) -> Float[Tensor, " b *state"]:
+        letter = straight_through(self.letters, noise[..., :-1], self.temperature)
+        log_uniform = -torch.exp(-noise[..., -1])  # a Gumbel number is -log(-log of a uniform one)
+        return torch.where((log_uniform <= self.reveal)[..., None], F.pad(letter, (0, 1)), self.current)
+
+    def log_prob(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b"]:
+        revealed = self.reveal + torch.where(x[..., :-1] > 0.5, self.letters, 0.0).sum(-1)
+        open_now = torch.where(_masked(x), self._stay, revealed)
+        kept = (x.argmax(-1) == self.current.argmax(-1)).to(x.dtype).log()
+        return torch.where(_masked(self.current), open_now, kept).sum(1)
+
+    def kl(self, reference: Self) -> Float[Tensor, " b"]:
+        coin, other = (torch.stack([step.reveal, step._stay], -1) for step in (self, reference))
+        letters = self.reveal.exp() * categorical_kl(self.letters, reference.letters)
+        return (categorical_kl(coin, other) + letters).sum(1)
+
+    def tilt(self, direction: Float[Tensor, " b *state"]) -> Self:
+        # Revealing a position also takes its mask away, which is worth direction[mask] less.
+        scores = self.letters + direction[..., :-1]
+        evidence = scores.logsumexp(-1) - direction[..., -1]
+        reveal = torch.log_softmax(torch.stack([self.reveal + evidence, self._stay], -1), -1)[..., 0]
+        return type(self)(torch.log_softmax(scores, -1), reveal, self.current, self.temperature)
 
 
 class _MaskedProcess(Process):
@@ -146,7 +193,7 @@ class OneByOne(_MaskedProcess):
 class Parallel(_MaskedProcess):
     """Every masked position is revealed independently with the schedule's rate; fewer or more steps at will."""
 
-    transition_type = CategoricalTransition
+    transition_type = RevealEach
 
     def __init__(self, space: Tokens, steps: int, temperature: float | None = None) -> None:
         super().__init__(space, temperature)
@@ -155,12 +202,10 @@ class Parallel(_MaskedProcess):
     def with_steps(self, n: int) -> Self:
         return type(self)(self.space, n, self.temperature)
 
-    def transition(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> CategoricalTransition:
+    def transition(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> RevealEach:
         # (α_s − α_t)/(1 − α_t) with t = 1 − k/T and s = t − 1/T; 1 in the last step
-        rate = torch.tensor(1 / (self.steps - k), device=x.device)
-        stay = (1 - rate).log().expand(*out.shape[:-1], 1)
-        logits = torch.cat([torch.log_softmax(out, -1) + rate.log(), stay], -1)
-        return CategoricalTransition(logits, x, _masked(x), self.temperature)
+        rate = _masked(x).to(x.dtype) / (self.steps - k)
+        return RevealEach(torch.log_softmax(out, -1), rate.log(), x, self.temperature)
 
 
 def _masked(x: Float[Tensor, "b l s"]) -> Bool[Tensor, "b l"]:
