@@ -16,10 +16,20 @@ import torch
 
 from braid_core.cli import main
 from braid_core.experiment import store
+from braid_core.experiment.run import run
+from braid_core.experiment.spec import load_spec
 from braid_core.interfaces import Log, State
 
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.experiment.victims", "braid_core.experiment.run", "braid_core.report"])
+CONTEXT.set_forkserver_preload(
+    [
+        "tests.experiment.victims",
+        "braid_core.report.html",
+        "braid_discrete.backbone",
+        "braid_bootstrap.oracle",
+        "torch._dynamo",  # every first optimiser imports it, for a second or two
+    ]
+)
 PATIENCE = 60
 """Seconds after which a process counts as hung."""
 
@@ -38,7 +48,7 @@ def run_and_die_at(spec: Path, out: Path, name: str) -> tuple[int, str]:
 
 
 def run_twice(spec: Path, out: Path, stage: str) -> list[tuple[int, str]]:
-    """Two ``braid run`` of one spec, both in the middle of ``stage`` at the same moment."""
+    """Two runs of one spec, both in the middle of ``stage`` at the same moment."""
     barrier = CONTEXT.Barrier(2, timeout=PATIENCE)
     errors = [out.with_name(f"{out.name}-{k}") for k in range(2)]
     processes = [CONTEXT.Process(target=_meet, args=(spec, out, stage, barrier, error)) for error in errors]
@@ -115,5 +125,7 @@ def _die_at_file(spec: Path, out: Path, name: str) -> None:
 
 
 def _meet(spec: Path, out: Path, kind: str, barrier: Barrier, errors: Path) -> None:
+    torch.set_num_threads(1)
+    errors.touch()
     _after(kind, lambda: barrier.wait() and None)
-    _braid(spec, out, errors)
+    run(load_spec(spec), out)
