@@ -59,7 +59,7 @@ def frequencies(backbone: Backbone, exact: ExactChain, n: int, seed: int) -> flo
 
 
 def cosines(problem: Problem, spec: MaskedSpec, alpha: float, reward: torch.Tensor) -> dict[str, float]:
-    """Cosine between the enumerated gradient of J and the mean of surrogate ones (200 batches of 512)."""
+    """Cosine between the enumerated gradient of J and the mean of surrogate ones (50 batches of 512)."""
     found = {}
     for name, temperature in {"second-order": None, "Gumbel-softmax, τ = 1": 1.0}.items():
         model = spec.model_copy(update={"temperature": temperature}).build(problem.pretrained.process.space, CPU)
@@ -69,7 +69,7 @@ def cosines(problem: Problem, spec: MaskedSpec, alpha: float, reward: torch.Tens
         truth = torch.cat([g.flatten() for g in torch.autograd.grad(exact, opened.parameters)])
         total = torch.zeros_like(truth)
         generator = problem.streams.get("cosine")
-        for _ in range(200):
+        for _ in range(50):
             path = rollout(opened.tuned.process, opened.tuned.predict, 512, generator, reference=opened.reference)
             score = problem.oracle.posterior(path.x).conservative() / problem.data.std
             value = (score - alpha * path.kl.sum(1)).mean()
