@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from itertools import combinations, permutations
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +48,14 @@ def model(request: pytest.FixtureRequest) -> MaskedBackbone:
 def probabilities(model: MaskedBackbone) -> Tensor:
     """Of every design, exactly."""
     return ExactChain(model.process, model.predict).probabilities()
+
+
+def each_row(step: Any, row: int, n: int) -> Any:
+    """The transition of one design, for ``n`` designs."""
+    tensors = {f.name: getattr(step, f.name) for f in fields(step)}
+    return replace(
+        step, **{name: t[row].expand(n, *t.shape[1:]) for name, t in tensors.items() if isinstance(t, Tensor)}
+    )
 
 
 def number(x: Tensor) -> Tensor:

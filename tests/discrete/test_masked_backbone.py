@@ -12,7 +12,7 @@ from braid_discrete.exact import ExactChain
 from torch import Tensor
 
 from braid_core.errors import DataError, UnsupportedError
-from braid_core.interfaces import Condition, ConditionSpec, Tokens
+from braid_core.interfaces import Condition, ConditionSpec, Predict, Tokens
 from braid_core.tuning.rollout import rollout
 from tests.checks import seeded
 from tests.discrete.conftest import SPACE, backbone, number, strong
@@ -62,6 +62,23 @@ def test_fit_keeps_the_weights_of_the_best_validation() -> None:
     model = fitted(space.random(30, seeded()), space=space, width=64, train_steps=400, learning_rate=2e-3)
     fresh = space.random(1000, seeded(1))
     assert float(model.process.loss(model.predict, fresh, seeded()).mean()) < 1.1 * 6 * math.log(4)
+
+
+def test_every_validation_sees_the_same_masks() -> None:
+    """Or the best weights would be those of the luckiest masks."""
+    model, states = backbone(**QUICK), []
+    loss = model.process.loss
+
+    def watching(predict: Predict, x0: Tensor, generator: torch.Generator, condition: Condition | None) -> Tensor:
+        if not torch.is_grad_enabled():
+            states.append((generator.get_state(), x0))
+        return loss(predict, x0, generator, condition)
+
+    model.process.loss = watching
+    model.fit(SPACE.random(50, seeded()), seeded())
+    first, *others = states
+    assert others
+    assert all(torch.equal(a, b) for later in others for a, b in zip(first, later, strict=True))
 
 
 def test_fit_uses_the_weights() -> None:

@@ -12,13 +12,23 @@ from braid_discrete.exact import ExactChain, optimum
 from braid_discrete.masked import OneByOne, Parallel
 from torch import Tensor
 from torch.distributions import kl_divergence
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
 
 from braid_core.errors import UnsupportedError
-from braid_core.interfaces import CategoricalTransition, Tokens, Vectors
+from braid_core.interfaces import Tokens, Vectors
 from braid_core.tuning.rollout import rollout
 from tests.checks import agrees, flat, seeded, slopes
-from tests.discrete.conftest import SPACE, backbone, letter_log_probs, number, ordered, partly, strong, subsets
+from tests.discrete.conftest import (
+    SPACE,
+    backbone,
+    each_row,
+    letter_log_probs,
+    number,
+    ordered,
+    partly,
+    strong,
+    subsets,
+)
 from tests.doubles import GaussianChain
 
 DESIGNS = one_hot(torch.tensor(list(product(range(4), repeat=3))), 4).float()
@@ -202,28 +212,29 @@ def test_guidance_along_a_linear_potential_tilts_the_letters_exactly() -> None:
     model = strong(backbone(reveal="parallel", steps=1))
     x, n = partly(DESIGNS[:1], ()), len(DESIGNS)
     guided = model.process.guided(model.predict(x, torch.ones(1)).double(), x, 0, linear, 1.0)
-    states = torch.nn.functional.pad(DESIGNS, (0, 1))
-    assert isinstance(guided, CategoricalTransition)
-    whole = CategoricalTransition(guided.logits.expand(n, 3, 5), x.expand(n, 3, 5), guided.active.expand(n, 3))
+    reached = each_row(guided, 0, n).log_prob(pad(DESIGNS, (0, 1))).exp()
     weight = ExactChain(model.process, model.predict).probabilities() * linear(DESIGNS).exp()
-    torch.testing.assert_close(whole.log_prob(states).exp(), weight / weight.sum(), rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(reached, weight / weight.sum(), rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("level", [0.0, 3.0])
 def test_guidance_leaves_the_rate_of_revealing_alone(model: MaskedBackbone, level: float) -> None:
-    """Not even a constant added to all letters may change it."""
+    """Which positions are revealed keeps its law: not even a constant added to all letters may change it."""
     x = torch.cat([partly(DESIGNS[27:28], shown) for shown in subsets(3) if len(shown) < 3])
     out = model.predict(x, torch.ones(len(x)))
-    plain = model.process.transition(out, x, 0)
-    guided = model.process.guided(out, x, 0, lambda x0: linear(x0) + 5 * x0.sum((1, 2)), level)
-    if isinstance(plain, CategoricalTransition):
-        torch.testing.assert_close(guided.logits[..., -1], plain.logits[..., -1])
-        own, other = guided.logits[..., :-1], plain.logits[..., :-1]
-    else:
-        assert torch.equal(guided.positions, plain.positions)
-        own, other = guided.letters, plain.letters
-    masked = x[..., -1] == 1
-    assert torch.allclose(own[masked], other[masked], atol=1e-5) == (level == 0)
+    steps = [
+        model.process.transition(out, x, 0),
+        model.process.guided(out, x, 0, lambda x0: linear(x0) + 5 * x0.sum((1, 2)), level),
+    ]
+    states = ExactChain(model.process, model.predict).states
+    pattern = (states[..., -1] * torch.tensor([4, 2, 1])).sum(1).long()
+    moved = []
+    for row in range(len(x)):
+        plain, guided = (each_row(step, row, len(states)).log_prob(states).exp() for step in steps)
+        laws = [torch.zeros(8).scatter_add(0, pattern, p) for p in (plain, guided)]
+        torch.testing.assert_close(*laws, rtol=0, atol=1e-5)
+        moved.append(not torch.allclose(plain, guided, atol=1e-5))
+    assert any(moved) == (level > 0)
 
 
 def test_guidance_works_without_gradients_and_leaves_none(model: MaskedBackbone) -> None:

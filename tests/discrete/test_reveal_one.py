@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 
 from braid_core.interfaces import Tokens
 from tests.checks import agrees, seeded
+from tests.discrete.conftest import each_row
 
 L, V = 4, 3
 CURRENT = torch.tensor([1, V, V, V])  # one position is revealed already
@@ -42,10 +43,6 @@ def following() -> Tensor:
     return torch.stack(states)
 
 
-def many(step: RevealOne, n: int) -> RevealOne:
-    return RevealOne(step.letters.expand(n, L, V), step.positions.expand(n, L), step.current.expand(n, L, V + 1))
-
-
 def joint(step: RevealOne) -> Tensor:
     """p(position)·p(letter | position), in the order of ``following``."""
     return (step.positions[0, :, None] + step.letters[0])[1:].flatten().exp()
@@ -53,7 +50,7 @@ def joint(step: RevealOne) -> Tensor:
 
 def test_probabilities_are_position_times_letter_and_sum_to_one() -> None:
     step, states = transition(*raw(0)), following()
-    probabilities = many(step, len(states)).log_prob(states).exp()
+    probabilities = each_row(step, 0, len(states)).log_prob(states).exp()
     torch.testing.assert_close(probabilities, joint(step))
     assert float(probabilities.sum()) == pytest.approx(1)
     assert int((probabilities == 0).sum()) == 1
@@ -65,12 +62,12 @@ def test_only_one_masked_position_can_change() -> None:
     changed[0] = 2
     hidden[0], hidden[1] = V, 0
     impossible = one_hot(torch.stack([two, none, changed, hidden]), V + 1).double()
-    assert bool((many(transition(*raw(0)), 4).log_prob(impossible) == -torch.inf).all())
+    assert bool((each_row(transition(*raw(0)), 0, 4).log_prob(impossible) == -torch.inf).all())
 
 
 def test_sample_frequencies_are_the_probabilities() -> None:
     step, n = transition(*raw(0)), 40_000
-    x = many(step, n).rsample(RevealOne.noise(step.current.expand(n, L, V + 1), seeded()))
+    x = each_row(step, 0, n).rsample(RevealOne.noise(step.current.expand(n, L, V + 1), seeded()))
     place = (x.argmax(-1) != CURRENT).double()
     assert torch.equal(place.sum(1), torch.ones(n, dtype=torch.float64))
     place = place.argmax(1)
@@ -103,7 +100,7 @@ def test_kl_and_log_prob_gradients_are_finite_and_those_of_finite_differences() 
 
     def log_prob(letters: Tensor, positions: Tensor) -> Tensor:
         states = following()[[0, 2, 4, 8]]
-        return many(transition(letters, positions), 4).log_prob(states)
+        return each_row(transition(letters, positions), 0, 4).log_prob(states)
 
     inputs = [tensor.requires_grad_() for seed in (0, 1) for tensor in raw(seed)]
     assert gradcheck(kl, inputs)
@@ -115,7 +112,7 @@ def test_tilt_is_the_exponential_tilting_by_enumeration() -> None:
     step, states = transition(*raw(0)), following()
     direction = torch.randn(1, L, V + 1, generator=seeded(3), dtype=torch.float64)
     weight = joint(step) * (states * direction).sum((1, 2)).exp()
-    tilted = many(step.tilt(direction), len(states)).log_prob(states).exp()
+    tilted = each_row(step.tilt(direction), 0, len(states)).log_prob(states).exp()
     torch.testing.assert_close(tilted, weight / weight.sum())
 
 
