@@ -14,12 +14,20 @@ TEMPORARY = ".*.tmp"
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` by ``content`` in one step. Raises :class:`StoreError` where that cannot be done."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replace ``path`` by ``content`` in one step. Raises :class:`StoreError` where that cannot be done.
+
+    A link stays a link, and what is no file, such as ``/dev/stdout``, is written to and not replaced.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     with writing(path):
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
         try:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-            os.replace(temporary, path)
+            temporary.write_bytes(data)
+            os.replace(temporary, target)
         except BaseException:
             with suppress(OSError):  # what hindered the writing may hinder this too; the first error is the telling one
                 temporary.unlink()

@@ -52,3 +52,31 @@ def test_folders_are_made_with_their_parents(tmp_path: Path) -> None:
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")
     assert os.listdir(tmp_path / "a" / "b") == []
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "a")
+    for text in ("old", "new"):
+        write_atomic(tmp_path / "link", text)
+        assert (tmp_path / "real" / "a").read_text() == text
+    assert (tmp_path / "link").is_symlink()
+    assert os.listdir(tmp_path / "real") == ["a"]
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(pipe, "designs")
+    assert os.read(reader, 100) == b"designs"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full")
+def test_a_full_device_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(StoreError, match="No space left on device"):
+        write_atomic(tmp_path / "full", "x")
+    assert Path("/dev/full").is_char_device()

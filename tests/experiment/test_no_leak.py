@@ -163,3 +163,15 @@ def test_held_out_designs_do_not_train_the_oracle_and_groups_stay_together(tmp_p
         assert ("ACAC" in designs) == ("GTGT" in designs)
         assert ("TTTT" in designs) == ("CCCA" in designs)
         assert pipeline.streams == Streams(seed)
+
+
+def test_the_seed_draws_the_held_out_designs(tmp_path: Path) -> None:
+    def held_out(seed: int, **changes: Any) -> list[float]:
+        spec = tiny(seed=seed, **changes)
+        store = Store(tmp_path, empty_manager())
+        # One task for all seeds, so that only the split can differ.
+        values: list[float] = Pipeline(spec, tiny().task.build(0), torch.device("cpu"), store).split[1].y.tolist()
+        return values
+
+    assert held_out(0) != held_out(1)
+    assert held_out(0) == held_out(0, oracle={"members": 3}, backbone={"width": 9})
