@@ -83,7 +83,7 @@ def run(
     # Everything that a method decides has been decided: only now is the truth looked at, and only once.
     columns = [*pipeline.load_designs(pipeline.references), *pipeline.load_designs(pipeline.designs)]
     table = design_table(columns, task, pipeline.load_oracle(), pipeline.data)
-    write_atomic(folder / "designs.csv", table.to_csv(index=False))
+    write_atomic(folder / "designs.csv", table.to_csv(index=False, float_format="%.9g"))  # float32, exactly
     oracle_quality = pipeline.oracle.state().meta["held_out"]
     found = results(table, columns, task, spec, pipeline.data, oracle_quality)
     write_atomic(folder / "results.json", json.dumps(found, indent=2, allow_nan=False))
