@@ -33,7 +33,9 @@ def main() -> None:
     runs, _ = read_runs(folders)
     rows = pd.concat([_rows(r.results) for r in runs]).drop_duplicates(["method", "column", "seed"])
     table = rows.groupby(["method", "column"], sort=False).agg(["mean", "std"]).drop(columns="seed")
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}, seeds {SEEDS}\n")
+    print(
+        f"torch {torch.__version__}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}, seeds {SEEDS}\n"
+    )
     names = list(dict.fromkeys(name for name, _ in table.columns))
     print("| method | column | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 2))
     for (method, column), values in table.iterrows():

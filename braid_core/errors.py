@@ -19,9 +19,7 @@ class BraidError(Exception):
 
     exit_code = 2
 
-    def __init__(
-        self, what: str, *, where: str | None = None, why: str | None = None, fix: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, where: str | None = None, why: str | None = None, fix: str | None = None) -> None:
         self.what, self.where, self.why, self.fix = what, where, why, fix
         lines = [what]
         lines += [f"  {label}: {text}" for label, text in (("where", where), ("why", why), ("fix", fix)) if text]

@@ -1,4 +1,4 @@
-"""The type checker that jaxtyping applies to every module during tests: shapes and types are enforced, not decoration."""
+"""The type checker that jaxtyping applies to every module during tests, so that shapes are enforced."""
 
 from typing import Any, Self
 

@@ -7,7 +7,8 @@ interrupted run goes on where it stopped, and a changed field reruns only what d
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -41,6 +42,7 @@ from braid_core.registry.hooks import hook_manager
 from braid_core.tuning.rollout import rollout
 
 STORE = ".stages"
+STAGES = ("backbone", "oracle", "objective", "references", "designs")
 
 
 def run(
@@ -56,41 +58,53 @@ def run(
     user can mend; stages that were finished before are kept in any case.
     """
     spec = parse_spec(spec)
-    # What is wrong with the spec or the data shows here, before anything is written.
-    device, task = pick_device(spec.device), spec.task.build(spec.seed)
-    record = manifest(spec, task.space, device, command)
-    manager = hook_manager(*hooks)
+    with _threads(spec.threads):
+        # What is wrong with the spec or the data shows here, before anything is written.
+        device, task = pick_device(spec.device), spec.task.build(spec.seed)
+        record = manifest(spec, task.space, device, command)
+        manager = hook_manager(*hooks)
 
-    folder = Path(out) / spec.folder_name
-    make_folder(folder)
-    pipeline = Pipeline(spec, task, device, Store(Path(out) / STORE, manager, folder))
-    write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
-    hook = manager.hook
-    hook.braid_run_started(spec=spec, folder=folder)
+        folder = Path(out) / spec.folder_name
+        make_folder(folder)
+        pipeline = Pipeline(spec, task, device, Store(Path(out) / STORE, manager, folder))
+        write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
+        manager.hook.braid_run_started(spec=spec, folder=folder)
+        record["seconds"] = _make_stages(pipeline, folder)
+        found = _judge(pipeline, folder)
+        write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
+        manager.hook.braid_run_finished(folder=folder, results=found)
+    return folder
 
-    stages = {
-        "backbone": pipeline.backbone,
-        "oracle": pipeline.oracle,
-        "objective": pipeline.objective,
-        "references": pipeline.references,
-        "designs": pipeline.designs,
-    }
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _make_stages(pipeline: Pipeline, folder: Path) -> dict[str, float]:
+    """Compute or find every stage and copy it into the run folder; returns the seconds that each took."""
+    stages = {name: getattr(pipeline, name) for name in STAGES}
     for name, stage in stages.items():
         _copy(stage, folder / "checkpoints", name)
     metrics = b"".join((stage.folder / METRICS).read_bytes() for stage in stages.values())
     write_atomic(folder / "metrics.jsonl", metrics)
+    return {name: stage.seconds for name, stage in stages.items()}
 
-    # Everything that a method decides has been decided: only now is the truth looked at, and only once.
+
+def _judge(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
+    """Everything that a method decides has been decided: only now is the truth looked at, and only once."""
+    spec, task = pipeline.spec, pipeline.task
     columns = [*pipeline.load_designs(pipeline.references), *pipeline.load_designs(pipeline.designs)]
     table = design_table(columns, task, pipeline.load_oracle(), pipeline.data)
     write_atomic(folder / "designs.csv", table.to_csv(index=False, float_format="%.9g"))  # float32, exactly
-    oracle_quality = pipeline.oracle.state().meta["held_out"]
-    found = results(table, columns, task, spec, pipeline.data, oracle_quality)
+    found = results(table, columns, task, spec, pipeline.data, pipeline.oracle.state().meta["held_out"])
     write_atomic(folder / "results.json", json.dumps(found, indent=2, allow_nan=False))
-    record["seconds"] = {name: stage.seconds for name, stage in stages.items()}
-    write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
-    hook.braid_run_finished(folder=folder, results=found)
-    return folder
+    return found
 
 
 def _copy(stage: Stage, folder: Path, name: str) -> None:

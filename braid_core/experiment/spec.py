@@ -32,6 +32,10 @@ class RunSpec(Spec):
     objective: ObjectiveField = Field("braid", validate_default=True)
     seed: int = Field(0, ge=0, description="everything random follows from it")
     device: str = Field("auto", description="'auto' (CUDA if there is one), 'cpu', 'cuda' or 'cuda:N'")
+    threads: PositiveInt = Field(
+        1,
+        description="CPU threads; networks as small as the shipped ones gain nothing by more, and lose if busy",
+    )
     name: str | None = Field(
         None, pattern=r"^\w[\w.+-]*$", description="of the run folder (default: made of task, method and seed)"
     )

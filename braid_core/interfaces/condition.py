@@ -31,6 +31,10 @@ class Condition:
         # selected, not multiplied: the value of a null condition may be anything, NaN too
         return torch.cat([torch.where(null, 0.0, self.values), null.to(self.values.dtype)], dim=1)
 
+    def to(self, device: torch.device) -> Condition:
+        """The same conditions on another device."""
+        return Condition(self.values.to(device), self.null.to(device))
+
     def dropped(self, rate: float, generator: torch.Generator) -> Condition:
         """The same conditions, each made null with probability ``rate`` (label dropout)."""
         drop = torch.rand(self.null.shape, generator=generator, device=self.null.device) < rate

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from braid_core.errors import BraidError, UnsupportedError
+from braid_core.errors import BraidError, DataError, UnsupportedError
 from braid_core.interfaces import (
     Backbone,
     Condition,
@@ -72,6 +72,9 @@ class FineTuning(Objective):
                 why="one of its steps has no noise, so that its path KL would be infinite",
                 fix="give every step noise (for DDIM: eta > 0), or use an objective that does not tune",
             )
+        unit = problem.data.std
+        if unit == 0:
+            raise DataError("all offline rewards are equal, so alpha has no unit", fix="check the score column")
         optimiser = torch.optim.Adam(opened.parameters, lr=spec.learning_rate, fused=True)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, spec.steps)
         generator = problem.streams.get("tuning", problem.pretrained.device)
@@ -80,7 +83,7 @@ class FineTuning(Objective):
             path = self._rollout(opened.tuned, opened.reference, generator)
             x = opened.tuned.decode(path.x)
             kl = _total(path)
-            loss = (spec.alpha * kl - score_of(x) / problem.data.std).mean()
+            loss = (spec.alpha * kl - score_of(x) / unit).mean()
             optimiser.zero_grad()
             # Only the tuned parameters get a gradient; those of the oracle and the reference are left alone.
             # `backward` gives gradients the parameters' strides; fused Adam would read others as if they had them.

@@ -74,6 +74,7 @@ class BootstrapOracle(Oracle):
         if len(data) < self.spec.members:
             raise DataError(
                 f"{len(data)} labelled designs are fewer than the {self.spec.members} ensemble members",
+                why="part of the table is held out to judge the oracle; the rest trains it",
                 fix="measure more designs, or lower `members`",
             )
         if bool((data.y == data.y[0]).all()):  # their standard deviation need not round to 0

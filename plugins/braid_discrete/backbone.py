@@ -72,7 +72,7 @@ class MaskedBackbone(Backbone):
         if condition is not None:
             features = torch.cat([features, condition.features()], 1)
         logits: Tensor = self.net(features)[0]
-        return logits.unflatten(1, self.space.event_shape)
+        return logits.reshape(-1, *self.space.event_shape)
 
     def fit(
         self,
@@ -89,6 +89,8 @@ class MaskedBackbone(Backbone):
             )
         self.net = self._network(generator)
         designs = designs.to(self.device)
+        weights = None if weights is None else weights.to(self.device)
+        conditions = None if conditions is None else conditions.to(self.device)
         order = torch.randperm(len(designs), generator=generator, device=self.device)
         held = min(max(1, round(VALIDATION_SHARE * len(designs))), VALIDATION_MOST)
         validation, training = order[:held], order[held:]

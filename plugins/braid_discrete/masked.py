@@ -55,7 +55,8 @@ class RevealOne(Transition):
         # Expectation over the position, not the KL at the sampled one: same mean, less variance.
         share = self.positions.exp()
         order = categorical_kl(self.positions, reference.positions)
-        return order + (share * categorical_kl(self.letters, reference.letters)).sum(1)
+        letters = categorical_kl(self.letters, reference.letters)
+        return order + torch.where(share > 0, share * letters, 0.0).sum(1)
 
     def tilt(self, direction: Float[Tensor, " b *state"]) -> Self:
         # Revealing a position also takes its mask away, which is worth direction[mask] less.
@@ -101,8 +102,8 @@ class RevealEach(Transition):
 
     def kl(self, reference: Self) -> Float[Tensor, " b"]:
         coin, other = (torch.stack([step.reveal, step._stay], -1) for step in (self, reference))
-        letters = self.reveal.exp() * categorical_kl(self.letters, reference.letters)
-        return (categorical_kl(coin, other) + letters).sum(1)
+        rate, letters = self.reveal.exp(), categorical_kl(self.letters, reference.letters)
+        return (categorical_kl(coin, other) + torch.where(rate > 0, rate * letters, 0.0)).sum(1)
 
     def tilt(self, direction: Float[Tensor, " b *state"]) -> Self:
         # Revealing a position also takes its mask away, which is worth direction[mask] less.
