@@ -20,6 +20,7 @@ from braid_discrete.exact import ExactChain, optimum
 from braid_tasks import MotifSpec
 
 from braid_core.interfaces import Backbone, LabelledDesigns, Oracle, Problem, Streams
+from braid_core.tuning.letters import by_substitution
 from braid_core.tuning.rollout import rollout
 
 ALPHAS = (1.0, 0.3, 0.1)
@@ -28,6 +29,7 @@ MODES = {
     "parallel, 4 steps": MaskedSpec(reveal="parallel", steps=4),
     "parallel, 16 steps": MaskedSpec(reveal="parallel", steps=16),
 }
+MEASURED = ("one at a time", "parallel, 4 steps")
 CPU = torch.device("cpu")
 
 
@@ -58,24 +60,38 @@ def frequencies(backbone: Backbone, exact: ExactChain, n: int, seed: int) -> flo
     return float((counts / n - exact.probabilities()).abs().sum() / 2)
 
 
-def cosines(problem: Problem, spec: MaskedSpec, alpha: float, reward: torch.Tensor) -> dict[str, float]:
-    """Cosine between the enumerated gradient of J and the mean of surrogate ones (50 batches of 512)."""
-    found = {}
-    for name, temperature in {"second-order": None, "Gumbel-softmax, τ = 1": 1.0}.items():
-        model = spec.model_copy(update={"temperature": temperature}).build(problem.pretrained.process.space, CPU)
-        model.load_state(problem.pretrained.state())
-        opened = model.tunable()
-        exact = ExactChain(opened.tuned.process, opened.tuned.predict, opened.reference).objective(reward, alpha)
-        truth = torch.cat([g.flatten() for g in torch.autograd.grad(exact, opened.parameters)])
-        total = torch.zeros_like(truth)
-        generator = problem.streams.get("cosine")
-        for _ in range(50):
-            path = rollout(opened.tuned.process, opened.tuned.predict, 512, generator, reference=opened.reference)
-            score = problem.oracle.posterior(path.x).conservative() / problem.data.std
-            value = (score - alpha * path.kl.sum(1)).mean()
-            total += torch.cat([g.flatten() for g in torch.autograd.grad(value, opened.parameters)])
-        found[name] = float(torch.nn.functional.cosine_similarity(total, truth, dim=0))
-    return found
+def cosines(problem: Problem, alpha: float, steps: int, reward: torch.Tensor) -> dict[str, float]:
+    """Cosine between enumerated gradients and means of surrogate ones (40 batches of 512), after ``steps`` of tuning."""
+    opened = problem.pretrained.tunable()
+    if steps:
+        opened.tuned.load_state(BraidSpec(alpha=alpha, steps=steps).build().fit(problem).state())
+        opened.tuned.net.requires_grad_(True)
+    unit, parameters, generator = problem.data.std, opened.parameters, problem.streams.get("cosine")
+
+    def score(x: torch.Tensor) -> torch.Tensor:
+        return problem.oracle.posterior(x).conservative() / unit
+
+    def gradient(value: torch.Tensor) -> torch.Tensor:
+        parts = torch.autograd.grad(value, parameters, retain_graph=True)
+        return torch.cat([part.flatten() for part in parts]).double()
+
+    exact = ExactChain(opened.tuned.process, opened.tuned.predict, opened.reference)
+    truth_reward, truth_kl = gradient(exact.probabilities() @ reward), gradient(exact.path_kl())
+    sums = {"exact letters": 0.0, "relaxed": 0.0, "KL": 0.0}
+    for _ in range(40):
+        path = rollout(opened.tuned.process, opened.tuned.predict, 512, generator, reference=opened.reference)
+        sums["exact letters"] += gradient(by_substitution(score, path.x).mean())
+        sums["relaxed"] += gradient(score(path.x).mean())
+        sums["KL"] += gradient(path.kl.sum(1).mean())
+
+    def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+
+    return {
+        "J, exact letters": cosine(sums["exact letters"] - alpha * sums["KL"], truth_reward - alpha * truth_kl),
+        "J, relaxed": cosine(sums["relaxed"] - alpha * sums["KL"], truth_reward - alpha * truth_kl),
+        "KL alone": cosine(sums["KL"], truth_kl) if steps else float("nan"),  # its gradient is 0 at the start
+    }
 
 
 def main(seeds: tuple[int, ...] = (0, 1, 2)) -> None:
@@ -105,11 +121,12 @@ def main(seeds: tuple[int, ...] = (0, 1, 2)) -> None:
                 share = (float(reached) - start) / (best - start)
                 row = (mode, seed, alpha, f"{start:.3f}", f"{reached:.3f}", f"{best:.3f}", f"{share:.1%}")
                 print("|", " | ".join(map(str, row)), f"| {path:.3f} | {marginal:.3f} | {deviation:.4f} |", flush=True)
-            if seed == seeds[0]:
-                gradients += [(mode, alpha, cosines(problem, spec, alpha, reward)) for alpha in ALPHAS]
-    print("\n| reveal | alpha | " + " | ".join(gradients[0][2]) + " |\n|---|---|---|---|")
-    for mode, alpha, found in gradients:
-        print(f"| {mode} | {alpha} | " + " | ".join(f"{value:.4f}" for value in found.values()) + " |")
+            if seed == seeds[0] and mode in MEASURED:
+                settings = [(alpha, steps) for alpha in (0.3, 0.1) for steps in (0, 20, 60)]
+                gradients += [(mode, *setting, cosines(problem, *setting, reward)) for setting in settings]
+    print("\n| reveal | alpha | tuning steps | " + " | ".join(gradients[0][3]) + " |\n|---|---|---|---|---|---|")
+    for mode, alpha, steps, found in gradients:
+        print(f"| {mode} | {alpha} | {steps} | " + " | ".join(f"{value:.4f}" for value in found.values()) + " |")
 
 
 if __name__ == "__main__":

@@ -217,6 +217,7 @@ class Counted:
 def problem(pretrained: Backbone, oracle: Oracle, unit: float = 1.0, seed: int = 0, log: Log | None = None) -> Problem:
     """A problem whose offline rewards have the standard deviation ``unit``."""
     space: Space = pretrained.process.space
+    oracle.space = space
     y = torch.tensor([-1.0, 1.0]) * unit / 2**0.5
     x = space.random(2, torch.Generator().manual_seed(seed))
     return Problem(LabelledDesigns(x, y), pretrained, oracle, Streams(seed), log or Silent())

@@ -20,12 +20,15 @@ def main(args: Namespace) -> int:
     from braid_core.experiment.reopen import open_run
     from braid_core.files import write_atomic
 
-    text = open_run(args.run).sample(args.n, args.seed).to_csv(index=False, float_format="%.6g")
+    designs = open_run(args.run).sample(args.n, args.seed)
+    if len(designs) < args.n:
+        print(f"warning: only {len(designs)} distinct designs were drawn, not {args.n}", file=sys.stderr)
+    text = designs.to_csv(index=False, float_format="%.6g")
     if args.out is None:
         sys.stdout.write(text)
     else:
         write_atomic(args.out, text)
-        print(f"{args.n} designs: {args.out}", file=sys.stderr)
+        print(f"{len(designs)} designs: {args.out}", file=sys.stderr)
     return 0
 
 

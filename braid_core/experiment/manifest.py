@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import platform
 import re
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +24,7 @@ from braid_core.registry.discovery import SHIPPED
 from braid_core.registry.resolve import find
 
 SPACES: dict[str, Callable[..., Space]] = {"Tokens": Tokens, "Vectors": Vectors, "Images": Images}
+COMPUTING = ("interfaces", "nets", "tuning")
 LIBRARIES = (SHIPPED, "torch", "numpy", "pydantic")
 
 
@@ -30,6 +35,22 @@ def plugins_of(spec: RunSpec) -> dict[str, dict[str, str]]:
         plugin = find(kind, getattr(spec, kind).type)
         found[kind] = {"type": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
     return found
+
+
+@cache
+def code_hash(*modules: str) -> str:
+    """A hash of the source of these modules' top-level packages (of the core: what computes).
+
+    A version alone would let an edited plugin reuse what its old code has learned.
+    """
+    digest = hashlib.sha256()
+    for name in sorted({module.partition(".")[0] for module in modules}):
+        file = sys.modules[name].__file__
+        root = Path(file).parent if file else Path()
+        parts = [root / part for part in COMPUTING] if name == "braid_core" else [root]
+        for path in sorted(source for part in parts for source in part.rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def space_to_json(space: Space) -> dict[str, Any]:

@@ -39,14 +39,19 @@ def distinct(x: Float[Tensor, " n *event"], space: Space) -> Int[Tensor, " m"]:
 def novelty(x: Float[Tensor, " n *event"], offline: Float[Tensor, " m *event"], space: Space) -> Float[Tensor, " n"]:
     """Distance of each design to the nearest offline one."""
     rows = max(1, CHUNK // max(1, len(x)))
-    nearest = [space.distance(x, part).amin(1) for part in torch.split(offline, rows)]
+    nearest = [_apart(x, part, space).amin(1) for part in torch.split(offline, rows)]
     return torch.stack(nearest).amin(0)
+
+
+def _apart(a: Float[Tensor, " n *event"], b: Float[Tensor, " m *event"], space: Space) -> Float[Tensor, "n m"]:
+    """The smallest distance between any forms of two designs that the space's symmetries call the same."""
+    return torch.stack([space.distance(form, b) for form in space.orbit(a)]).amin(0)
 
 
 def diversity(x: Float[Tensor, " n *event"], space: Space) -> float | None:
     """Mean distance between two different rows; None for fewer than two."""
     n = len(x)
-    return float(space.distance(x, x).sum()) / (n * (n - 1)) if n > 1 else None
+    return float(_apart(x, x, space).sum()) / (n * (n - 1)) if n > 1 else None
 
 
 def mean_or_none(values: Tensor) -> float | None:

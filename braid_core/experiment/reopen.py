@@ -11,10 +11,13 @@ import torch
 
 from braid_core.errors import StoreError
 from braid_core.experiment.manifest import pick_device, space_from_json
+from braid_core.experiment.metrics import distinct
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
 from braid_core.experiment.spec import RunSpec, parse_spec
 from braid_core.experiment.store import read_state
 from braid_core.interfaces import Objective, Oracle, Sampler, Space, Streams
+
+ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,18 @@ class FinishedRun:
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
-        """``n`` fresh designs with their predictions, best score first; the same seed draws the same designs."""
-        x = self.sampler.sample(n, Streams(self.spec.seed).get(f"sample/{seed}", self.device)).x
+        """``n`` distinct designs with their predictions, best score first; the same seed draws the same designs.
+
+        Fewer than ``n`` where the generator has collapsed so far that ``ROUNDS`` times ``n`` draws hold no more.
+        """
+        generator = Streams(self.spec.seed).get(f"sample/{seed}", self.device)
+        x = torch.empty(0, *self.space.event_shape, device=self.device)
+        for _ in range(ROUNDS):
+            drawn = self.sampler.sample(n, generator).x
+            x = torch.cat([x, drawn[self.space.contains(drawn)]])
+            x = x[distinct(x, self.space)][:n]
+            if len(x) == n:
+                break
         posterior = self.oracle.posterior(x)
         order = self.objective.score(posterior).argsort(descending=True, stable=True)
         facts = {"predicted": posterior.mean, "std": posterior.std, "conservative": posterior.conservative()}

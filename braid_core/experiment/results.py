@@ -18,14 +18,19 @@ from braid_core.interfaces import LabelledDesigns, Oracle, Task
 
 
 @torch.no_grad()
-def design_table(columns: Sequence[Designs], task: Task, oracle: Oracle, data: LabelledDesigns) -> pd.DataFrame:
+def design_table(
+    columns: Sequence[Designs], task: Task, oracle: Oracle, data: LabelledDesigns
+) -> tuple[pd.DataFrame, Tensor]:
     """Every drawn design with what is believed and, where it can be known, what is true of it.
 
-    This is where the truth is asked, in one call for all designs together.
+    This is where the truth is asked, in one call for all designs together, the offline ones included; their true
+    rewards (which noisy labels are not) are the second value.
     """
     x = torch.cat([column.x for column in columns])
     posterior = oracle.posterior(x)
-    truth = task.truth(x) if task.has_truth else torch.full((len(x),), torch.nan)
+    every = torch.cat([x, data.x])
+    known = task.truth(every) if task.has_truth else torch.full((len(every),), torch.nan, device=x.device)
+    truth, offline = known[: len(x)], known[len(x) :]
     normalised = task.normalise(truth)
     facts = {
         "predicted": posterior.mean,
@@ -35,7 +40,7 @@ def design_table(columns: Sequence[Designs], task: Task, oracle: Oracle, data: L
         "truth": truth,
         "normalised": normalised,
     }
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "method": [column.method for column in columns for _ in column.x],
             "column": [column.column for column in columns for _ in column.x],
@@ -45,6 +50,7 @@ def design_table(columns: Sequence[Designs], task: Task, oracle: Oracle, data: L
             **{name: values.tolist() for name, values in facts.items()},
         }
     )
+    return table, offline
 
 
 def results(
@@ -53,6 +59,7 @@ def results(
     task: Task,
     spec: RunSpec,
     data: LabelledDesigns,
+    offline: Tensor,
     oracle_quality: dict[str, Any],
 ) -> dict[str, Any]:
     """What ``results.json`` holds: a row per method and column, and the facts needed to read them."""
@@ -70,20 +77,20 @@ def results(
         },
         "label": spec.label,
         "seed": spec.seed,
-        "rows": [_offline_row(data, task), *rows],
+        "rows": [_offline_row(data, offline, task), *rows],
         "oracle": {key: value if value is None or isfinite(value) else None for key, value in oracle_quality.items()},
         "kl": own[-1] if own else None,
     }
 
 
-def _offline_row(data: LabelledDesigns, task: Task) -> dict[str, Any]:
+def _offline_row(data: LabelledDesigns, truth: Tensor, task: Task) -> dict[str, Any]:
     return {
         "method": "Offline",
         "column": "raw",
         "n": len(data),
         "unique": len(distinct(data.x, task.space)) / len(data),
-        "truth": stats(data.y),
-        "normalised": stats(task.normalise(data.y)),
+        "truth": stats(truth),
+        "normalised": stats(task.normalise(truth)),
     }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from braid_core.experiment.designs import Designs, Drawing, from_state, to_state
-from braid_core.experiment.manifest import manifest, pick_device, plugins_of
+from braid_core.experiment.manifest import code_hash, manifest, pick_device, plugins_of
 from braid_core.experiment.metrics import judge_oracle
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
 from braid_core.experiment.results import design_table, results
@@ -67,6 +67,8 @@ def run(
         folder = Path(out) / spec.folder_name
         make_folder(folder)
         pipeline = Pipeline(spec, task, device, Store(Path(out) / STORE, manager, folder))
+        record["data"] = task.fingerprint()
+        record["hooks"] = sorted(name for name, _ in manager.list_name_plugin() if ":" in name)
         write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
         manager.hook.braid_run_started(spec=spec, folder=folder)
         record["seconds"] = _make_stages(pipeline, folder)
@@ -100,9 +102,9 @@ def _judge(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
     """Everything that a method decides has been decided: only now is the truth looked at, and only once."""
     spec, task = pipeline.spec, pipeline.task
     columns = [*pipeline.load_designs(pipeline.references), *pipeline.load_designs(pipeline.designs)]
-    table = design_table(columns, task, pipeline.load_oracle(), pipeline.data)
+    table, offline = design_table(columns, task, pipeline.load_oracle(), pipeline.data)
     write_atomic(folder / "designs.csv", table.to_csv(index=False, float_format="%.9g"))  # float32, exactly
-    found = results(table, columns, task, spec, pipeline.data, pipeline.oracle.state().meta["held_out"])
+    found = results(table, columns, task, spec, pipeline.data, offline, pipeline.oracle.state().meta["held_out"])
     write_atomic(folder / "results.json", json.dumps(found, indent=2, allow_nan=False))
     return found
 
@@ -146,6 +148,7 @@ class Pipeline:
             "seed": self.spec.seed,
             "device": self.device.type,
             "versions": {"torch": torch.__version__, SHIPPED: version(SHIPPED)},
+            "code": code_hash("braid_core", *(type(getattr(self.spec, part)).__module__ for part in ("task", kind))),
             "upstream": [stage.key for stage in upstream],
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import runpy
 import tomllib
@@ -59,8 +60,9 @@ class RunSpec(Spec):
 
     @property
     def folder_name(self) -> str:
-        """The name of the run folder."""
-        parts = (self.task.type, self.objective.type, self.oracle.type, f"seed{self.seed}")
+        """The name of the run folder; without a ``name`` it ends in a hash, so that no other spec writes there."""
+        digest = hashlib.sha256(self.to_json().encode()).hexdigest()[:6]
+        parts = (self.task.type, self.objective.type, self.oracle.type, f"seed{self.seed}", digest)
         return self.name or "-".join(part.replace(":", "_") for part in parts)
 
     def to_json(self) -> str:

@@ -60,7 +60,6 @@ def train(
         stale = 0 if bool(improved.any()) else stale + 1
         log.step(step, schedule.steps, loss=float(value.mean()))
         if stale > schedule.patience:
-            log.step(schedule.steps, schedule.steps, loss=float(best.mean()))
             break
     if not bool(best.isfinite().all()):
         raise BraidError(

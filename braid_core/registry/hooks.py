@@ -28,7 +28,7 @@ def braid_run_started(spec: Spec, folder: Path) -> None:
 
 @hookspec
 def braid_step_finished(stage: str, done: int, total: int, figures: dict[str, float]) -> None:
-    """Called after each step of a stage (an epoch, a round); ``done`` of ``total`` steps are finished.
+    """Called every few steps of a stage, as often as it reports; ``done`` of ``total`` steps are finished.
 
     ``stage`` is its name in the run folder; ``figures`` are the numbers that this step measured, by name.
     """

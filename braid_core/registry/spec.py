@@ -84,7 +84,7 @@ class ExecutorSpec(ComponentSpec):
 
     @abstractmethod
     def build(self) -> Executor:
-        """The executor; called once for a grid of runs."""
+        """The executor. Reserved for grids of runs: a single run does not use one."""
 
 
 BASES: dict[str, type[ComponentSpec]] = {

@@ -20,7 +20,6 @@ from braid_core.interfaces import (
     Predict,
     Problem,
     Sampler,
-    Space,
     State,
     Tokens,
     Trajectory,
@@ -73,12 +72,12 @@ class FineTuning(Objective):
                 fix="give every step noise (for DDIM: eta > 0), or use an objective that does not tune",
             )
         unit = problem.data.std
-        if unit == 0:
+        if bool((problem.data.y == problem.data.y[0]).all()):  # their standard deviation need not round to 0
             raise DataError("all offline rewards are equal, so alpha has no unit", fix="check the score column")
         optimiser = torch.optim.Adam(opened.parameters, lr=spec.learning_rate, fused=True)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, spec.steps)
         generator = problem.streams.get("tuning", problem.pretrained.device)
-        score_of = self._differentiable_score(problem.oracle, opened.tuned.process.space)
+        score_of = self._differentiable_score(problem.oracle)
         for step in range(1, spec.steps + 1):
             path = self._rollout(opened.tuned, opened.reference, generator)
             x = opened.tuned.decode(path.x)
@@ -100,13 +99,13 @@ class FineTuning(Objective):
             parameter.grad = None
         return FineTuned(opened.tuned, opened.reference)
 
-    def _differentiable_score(self, oracle: Oracle, space: Space) -> Callable[[Tensor], Tensor]:
+    def _differentiable_score(self, oracle: Oracle) -> Callable[[Tensor], Tensor]:
         """The score of designs, with the gradient that the spec asks for."""
 
         def score(x: Tensor) -> Tensor:
             return self.score(oracle.posterior(x))
 
-        choice = self.spec.letter_gradient
+        choice, space = self.spec.letter_gradient, oracle.space
         if choice == "exact" and not isinstance(space, Tokens):
             raise UnsupportedError(
                 f"letter_gradient = 'exact' is for token designs, not for {type(space).__name__}",

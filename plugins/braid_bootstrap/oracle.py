@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from braid_bootstrap import BootstrapSpec
@@ -83,22 +83,24 @@ class BootstrapOracle(Oracle):
         self.net = self._network(generator)
         training, validation = data.split(VALIDATION_SHARE, generator)
         self.location, self.scale = training.y.mean(), data.y.std()
-        n, members = len(training), self.spec.members
-        resample = torch.randint(n, (members, n), generator=generator, device=self.device)
+        members = self.spec.members
+        resample, size = _resamples(training, members, generator)
         weight = torch.ones_like(training.y) if training.variance is None else 1 / training.variance
         weight = weight / weight.mean()
         target = (training.y - self.location) / self.scale
         held = (validation.y - self.location) / self.scale
+        held_weight = torch.ones_like(held) if validation.variance is None else 1 / validation.variance
+        held_weight = held_weight / held_weight.mean()
 
         def loss() -> Tensor:
-            pick = torch.randint(n, (members, self.spec.batch), generator=generator, device=self.device)
-            index = resample.gather(1, pick)
+            share = torch.rand(members, self.spec.batch, generator=generator, device=self.device)
+            index = resample.gather(1, (share * size[:, None]).long())
             error = self._standardised(training.x[index]) - target[index]
             return (weight[index] * error.square()).mean(1)
 
         @torch.no_grad()
         def validate() -> Tensor:
-            return (self._standardised(validation.x) - held).square().mean(1)
+            return (held_weight * (self._standardised(validation.x) - held).square()).mean(1)
 
         schedule = Schedule(
             self.spec.train_steps, self.spec.learning_rate, weight_decay=self.spec.weight_decay, patience=20
@@ -117,3 +119,23 @@ class BootstrapOracle(Oracle):
         self.net.load_state_dict(state.under("net"))
         self.net.requires_grad_(False)
         self.location, self.scale = state.tensors["location"], state.tensors["scale"]
+
+
+def _resamples(
+    data: LabelledDesigns, members: int, generator: torch.Generator
+) -> tuple[Int[Tensor, "m most"], Int[Tensor, " m"]]:
+    """Row indices of each member's resample, padded at the end, and how many there are.
+
+    Whole groups are drawn with replacement, as many as there are. Rows of one group (the strands of a molecule,
+    repeats) are not independent: drawn one by one, hardly a molecule would be missing from a member, and the members
+    would agree too well.
+    """
+    n, device = len(data), data.y.device
+    group = torch.arange(n, device=device) if data.group is None else data.group
+    _, member = torch.unique(group, return_inverse=True)
+    groups = int(member.max()) + 1
+    drawn = torch.randint(groups, (members, groups), generator=generator, device=device)
+    counts = torch.stack([row.bincount(minlength=groups) for row in drawn])[:, member]  # m n
+    rows = torch.arange(n, device=device)
+    padded = torch.nn.utils.rnn.pad_sequence([rows.repeat_interleave(count) for count in counts], batch_first=True)
+    return padded, counts.sum(1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from braid_bootstrap import BootstrapSpec
-from braid_bootstrap.oracle import BootstrapOracle, EnsemblePosterior
+from braid_bootstrap.oracle import BootstrapOracle, EnsemblePosterior, _resamples
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
@@ -287,3 +288,16 @@ def test_groups_stay_on_one_side_of_the_validation(monkeypatch: pytest.MonkeyPat
     fitted(LabelledDesigns(table.x, table.y, None, torch.arange(60) // 3), train_steps=2)
     training, validation = sides
     assert len(training) + len(validation) == 20
+
+
+def test_whole_groups_are_resampled() -> None:
+    """Or both strands of a molecule would be missing together in 13.5 %, not 36.8 %, of the resamples."""
+    groups = torch.arange(500).repeat_interleave(2)
+    data = LabelledDesigns(SPACE.random(1000, seeded()), torch.randn(1000), group=groups)
+    rows, size = _resamples(data, 4, seeded())
+    for member, n in zip(rows, size, strict=True):
+        drawn = member[: int(n)]
+        counts = drawn.bincount(minlength=1000)
+        assert torch.equal(counts[::2], counts[1::2])
+        assert n == 1000
+        assert len(groups[drawn].unique()) / 500 == pytest.approx(1 - 1 / math.e, abs=0.06)

@@ -47,7 +47,7 @@ def test_a_moved_run_needs_neither_store_nor_data(braid: Braid, tmp_path: Path) 
     spec = tmp_path / "mine.toml"
     spec_file(tmp_path, "mine.toml", task={"type": "table", "path": str(table)})
     assert braid("run", spec, "--out", tmp_path / "out")[0] == 0
-    folder = tmp_path / "out" / "table-braid-bootstrap-seed0"
+    folder = next((tmp_path / "out").glob("table-braid-bootstrap-seed0-*"))
     before = braid("sample", folder, "-n", 5)
     folder.rename(tmp_path / "moved")
     rmtree(tmp_path / "out")

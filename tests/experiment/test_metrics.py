@@ -129,3 +129,11 @@ def test_a_promise_just_kept_is_kept() -> None:
 )
 def test_ranks_that_say_nothing_are_unknown(believed: list[float], measured: list[float]) -> None:
     assert judged(believed, measured)["spearman"] is None
+
+
+def test_the_other_strand_is_neither_novel_nor_diverse() -> None:
+    space = Tokens("ACGT", 6, ("reverse_complement",))
+    x = space.encode(["AAACCC", "GGGTTT"])  # one molecule
+    assert novelty(x[:1], x[1:], space).tolist() == [0.0]
+    assert diversity(x, space) == 0.0
+    assert novelty(x[:1], x[1:], Tokens("ACGT", 6)).tolist() == [1.0]

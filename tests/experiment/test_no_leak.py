@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -83,6 +84,7 @@ def test_the_truth_is_asked_once_and_last(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Motif, "truth", truth)
     folder = run(tiny(), tmp_path)
     rows = len((folder / "designs.csv").read_text().splitlines()) - 1
+    rows += len(tiny().task.build(0).offline())  # whose true rewards are shown beside those of the designs
     assert asked == [rows]
     run(tiny(), tmp_path)
     assert asked == [rows, rows]  # once a run, also when nothing else is to be done
@@ -175,3 +177,13 @@ def test_the_seed_draws_the_held_out_designs(tmp_path: Path) -> None:
 
     assert held_out(0) != held_out(1)
     assert held_out(0) == held_out(0, oracle={"members": 3}, backbone={"width": 9})
+
+
+def test_the_offline_row_shows_true_rewards_not_noisy_labels(tmp_path: Path) -> None:
+    task = {"type": "motif", "length": 3, "n": 30, "cap": 0.6, "noise": 3.0}
+    spec = tiny(task=task)
+    found = json.loads((run(spec, tmp_path) / "results.json").read_text())
+    built = spec.task.build(spec.seed)
+    (row,) = (row for row in found["rows"] if row["method"] == "Offline")
+    assert row["truth"]["q100"] == pytest.approx(float(built.truth(built.offline().x).max()))
+    assert row["truth"]["q100"] < found["task"]["offline"]["max"]

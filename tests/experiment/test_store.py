@@ -188,9 +188,7 @@ def refused(out: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "inner", ["", ".stages", "motif-braid-bootstrap-seed0", "motif-braid-bootstrap-seed0/checkpoints"]
-)
+@pytest.mark.parametrize("inner", ["", ".stages", tiny().folder_name, f"{tiny().folder_name}/checkpoints"])
 def test_a_file_in_the_way(inner: str, tmp_path: Path) -> None:
     obstacle = tmp_path / "out" / inner
     obstacle.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +197,7 @@ def test_a_file_in_the_way(inner: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / "motif-braid-bootstrap-seed0" / "designs.csv").mkdir(parents=True)
+    (tmp_path / tiny().folder_name / "designs.csv").mkdir(parents=True)
     message = refused(tmp_path)
     assert "designs.csv" in message
     assert "Is a directory" in message

@@ -71,7 +71,7 @@ def test_it_stops_when_no_member_improves_any_more() -> None:
     walk, log = Walk(1.0, 2.0), Heard()
     walk.train(patience=5, log=log)
     assert 20 < walk.seen < 35  # 2.0 is reached after about 21 steps
-    assert log.steps[-1][:2] == (100, 100)
+    assert log.steps[-1][:2] == (walk.seen, 100)  # and no step is reported that was not made
     assert all(figures["loss"] >= 0 for _, _, figures in log.steps)
 
 
