@@ -61,7 +61,7 @@ def frequencies(backbone: Backbone, exact: ExactChain, n: int, seed: int) -> flo
 
 
 def cosines(problem: Problem, alpha: float, steps: int, reward: torch.Tensor) -> dict[str, float]:
-    """Cosine between enumerated gradients and means of surrogate ones (40 batches of 512), after ``steps`` of tuning."""
+    """Cosine of enumerated gradients and means of surrogate ones (40 batches of 512), after ``steps`` of tuning."""
     opened = problem.pretrained.tunable()
     if steps:
         opened.tuned.load_state(BraidSpec(alpha=alpha, steps=steps).build().fit(problem).state())

@@ -68,7 +68,9 @@ def test_the_manifest_holds_the_command(braid: Braid, tmp_path: Path) -> None:
 
 
 def test_specs_that_would_write_one_folder(braid: Braid, tmp_path: Path) -> None:
-    specs = [spec_file(tmp_path, f"{k}.toml", name="one", objective={"alpha": k}) for k in (1, 2)]
+    specs = [spec_file(tmp_path, f"{k}.toml", objective={"alpha": k}) for k in (1, 2)]
+    for spec in specs:
+        spec.write_text('name = "one"\n' + spec.read_text())
     code, _, err = braid("run", *specs, "--out", tmp_path / "out")
     assert code == 2
     assert "2 specs would write the same run folder" in err
