@@ -99,7 +99,7 @@ def summarised(**figures: list[float]) -> dict[str, Any]:
     table = pd.DataFrame(
         {"valid": [True, True, False], "novelty": [0.0, 0.5, 1.0], "normalised": figures["truth"], **figures}
     )
-    found = results(table, [column], TASK, tiny(), data, {"rmse": float("nan")})
+    found = results(table, [column], TASK, tiny(), data, TASK.truth(data.x), {"rmse": float("nan")})
     json.dumps(found, allow_nan=False)
     assert found["oracle"] == {"rmse": None}
     last: dict[str, Any] = found["rows"][-1]
