@@ -4,7 +4,7 @@ On the synthetic task `motif` with 4 letters (256 designs, 625 partial states) a
 bootstrap ensemble fitted, and BRAID tuned. J(p*), J(p_pre) and the J that was reached are sums over all paths; nothing
 is sampled. Beside it: how well the surrogate gradients point along the enumerated one.
 
-    python benchmarks/exactness.py            # prints Markdown; two minutes on two cores
+    python benchmarks/exactness.py            # prints Markdown; about ten minutes on two cores
 """
 
 from __future__ import annotations

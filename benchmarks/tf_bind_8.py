@@ -1,6 +1,6 @@
 """TF-Bind-8 in the Design-Bench setting: the worse half is offline, 128 designs are delivered.
 
-    python benchmarks/tf_bind_8.py            # prints Markdown; about two minutes on two cores
+    python benchmarks/tf_bind_8.py            # prints Markdown; about four minutes on two cores
 
 Nothing was chosen by looking at the truth: docs/decisions/0008-defaults.md says how, benchmarks/alpha.py does it.
 """
