@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": {"errors"},
     "registry": {"errors"},
     "interfaces": {"errors"},
-    "nets": {"errors", "interfaces"},
+    "nets": {"errors", "interfaces", "registry"},
     "tuning": {"errors", "interfaces", "nets", "registry"},
     "experiment": {"errors", "files", "interfaces", "nets", "registry", "tuning"},
     "report": {"errors", "files", "interfaces", "registry", "experiment"},

@@ -81,6 +81,26 @@ class LabelledDesigns:
         second = held[member].to(self.y.device)
         return self.take((~second).nonzero().flatten()), self.take(second.nonzero().flatten())
 
+    def merged(self, space: Space) -> tuple[LabelledDesigns, Int[Tensor, " m"]]:
+        """One row for each design, and how many measurements it stands for.
+
+        Copies, and forms that ``space`` calls the same design, are averaged, the more precise ones counting more;
+        the variance of an average of measurements with variances vᵢ is 1/Σ 1/vᵢ.
+        """
+        forms = space.orbit(self.x).flatten(2)
+        _, name = torch.unique(forms.flatten(0, 1), dim=0, return_inverse=True)
+        _, row, count = torch.unique(name.view(len(forms), -1).amin(0), return_inverse=True, return_counts=True)
+        if len(count) == len(self):
+            return self, torch.ones_like(row)
+        first = torch.full_like(count, len(self)).scatter_reduce(
+            0, row, torch.arange(len(row), device=row.device), "amin"
+        )
+        weight = torch.ones_like(self.y) if self.variance is None else 1 / self.variance
+        total = torch.zeros_like(count, dtype=self.y.dtype).index_add(0, row, weight)
+        y = torch.zeros_like(total).index_add(0, row, weight * self.y) / total
+        kept = self.take(first)
+        return LabelledDesigns(kept.x, y, None if self.variance is None else 1 / total, kept.group), count
+
 
 class Posterior(ABC):
     """What the oracle believes of a batch of designs, in the task's units; optimisers look at nothing else."""
@@ -102,6 +122,11 @@ class Posterior(ABC):
     def penalty(self) -> Float[Tensor, " b"]:
         """ĝ ≥ 0."""
         return self.mean - self.conservative()
+
+    @property
+    def noise(self) -> Float[Tensor, " b"] | None:
+        """The variance of one measurement around the belief, where the oracle models it."""
+        return None
 
 
 class Oracle(Stateful):

@@ -23,8 +23,8 @@ class StackedMLP(nn.Module):
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for fan_in, fan_out in pairwise(sizes):
-            self.weights.append(_uniform((members, fan_in, fan_out), fan_in, generator))
-            self.biases.append(_uniform((members, 1, fan_out), fan_in, generator))
+            self.weights.append(uniform((members, fan_in, fan_out), fan_in, generator))
+            self.biases.append(uniform((members, 1, fan_out), fan_in, generator))
 
     def hidden(self, x: Float[Tensor, "..."]) -> Float[Tensor, "m b width"]:
         """The last hidden layer; ``x`` is ``(b, n_in)`` shared by all members, or ``(m, b, n_in)`` one each."""
@@ -40,6 +40,7 @@ class StackedMLP(nn.Module):
         return torch.baddbmm(self.biases[-1], self.hidden(x), self.weights[-1])
 
 
-def _uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> nn.Parameter:
+def uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> nn.Parameter:
+    """A parameter drawn from U(±1/√fan_in), as torch's own layers are, but from ``generator``."""
     bound = fan_in**-0.5
     return nn.Parameter((torch.rand(shape, generator=generator, device=generator.device) * 2 - 1) * bound)

@@ -8,9 +8,9 @@ resolves the class through the registry, so that shipped and foreign plugins are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from braid_core.errors import SpecError, nearest
 
@@ -55,6 +55,46 @@ class OracleSpec(ComponentSpec):
     @abstractmethod
     def build(self, space: Space, device: torch.device) -> Oracle:
         """An unfitted oracle for designs of ``space``; called once, at the start of the oracle stage."""
+
+
+def _scale(value: object) -> float | str:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return float(value)
+    raise ValueError("give a positive number, or 'auto'")
+
+
+class ScaledOracleSpec(OracleSpec):
+    """An oracle whose penalty is ``c`` times an uncertainty, so that a run can choose ``c`` on offline data.
+
+    ``"auto"`` is replaced by a number before the oracle is built; ``build`` reads it as :attr:`scale`.
+    """
+
+    c: Annotated[float | Literal["auto"], BeforeValidator(_scale)] = Field(
+        1.0, description="scale of the penalty; 'auto' fits it to the offline data, so that `coverage` holds"
+    )
+    coverage: float | None = Field(
+        None, gt=0.5, lt=1, description="share of rewards above the conservative one, for c = 'auto' (default 0.9)"
+    )
+
+    @model_validator(mode="after")
+    def _coverage_needs_auto(self) -> Self:
+        if self.coverage is not None and self.c != "auto":
+            raise ValueError(f"`coverage` has no meaning for c = {self.c}; it goes with c = 'auto'")
+        return self
+
+    @property
+    def scale(self) -> float:
+        """``c`` as a number. Raises :class:`SpecError` for ``"auto"``."""
+        if isinstance(self.c, str):
+            raise SpecError(
+                "c = 'auto' has to be chosen before the oracle is built",
+                where=f"oracle {self.type!r}",
+                why="the choice needs data",
+                fix="let `run` do it, call `choose_scale` of braid_core.experiment.calibration, or give a number",
+            )
+        return self.c
 
 
 class ObjectiveSpec(ComponentSpec):
