@@ -1,0 +1,5 @@
+"""Conformance suites for authors of plugins: derive a test class, name a spec, inherit its tests. Needs pytest."""
+
+from braid_core.testing.oracle import OracleContract
+
+__all__ = ["OracleContract"]
