@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RKHSSpec(ScaledOracleSpec):
-    """The penalty c·√(φᵀ(Σφφᵀ + λI)⁻¹φ), φ from a trained reward network or from a kernel."""
+    """The penalty c·√(φᵀ(Σφφᵀ + λI)⁻¹φ) in standard deviations of the rewards, φ from a reward network or a kernel."""
 
     type: str = "rkhs"
     features: Literal["learned", "nystroem", "fourier"] = Field(
@@ -25,8 +25,11 @@ class RKHSSpec(ScaledOracleSpec):
         description="the last hidden layer of a reward network, or features of a Gaussian kernel: Nyström, or random "
         "Fourier",
     )
-    lam: PositiveFloat = Field(1.0, description="ridge (λ)")
-    components: PositiveInt | None = Field(None, description="kernel features (default 512); not with 'learned'")
+    lam: PositiveFloat = Field(1.0, description="ridge (λ), in features with a mean squared norm of 1")
+    components: PositiveInt | None = Field(
+        None,
+        description="kernel features (default 512; with 'nystroem' at most as many as designs); not with 'learned'",
+    )
     bandwidth: PositiveFloat | None = Field(
         None,
         description="of the kernel, in typical distances between designs; chosen on held-out designs if it is not "
