@@ -1,9 +1,169 @@
-"""The oracle behind ``gp``."""
+"""The oracle behind ``gp``: a Gaussian process on designs or learned features, exact or sparse."""
 
 from __future__ import annotations
 
-from braid_core.interfaces import Oracle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from braid_core.errors import BraidError
+from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silent, Space, State
+from braid_core.nets.reward import RewardModel
+from braid_core.nets.spec import NetworkSpec
+from braid_gp import GPSpec
+from braid_gp.conditioning import Block, exact, sparse
+from braid_gp.expansion import Expansion
+from braid_gp.inputs import Designs, Inputs, Learned
+from braid_gp.kernel import covariance, prior_variance
+from braid_gp.measurements import Measurements, measured
+
+if TYPE_CHECKING:
+    from braid_gp.fitting import Hyperparameters
+
+BLOCK = 2048
+"""Designs that the sparse posterior reads at once."""
+
+
+@dataclass(frozen=True)
+class GPPosterior(Posterior):
+    """Mean and standard deviation of the latent reward; nothing of the variance is computed until it is asked for."""
+
+    expansion: Expansion
+    forms: Float[Tensor, "g b d"]
+    measurement: Float[Tensor, ""]
+    c: float
+
+    @cached_property
+    def _cross(self) -> Float[Tensor, "b m"]:
+        return self.expansion.cross(self.forms)
+
+    @cached_property
+    def mean(self) -> Float[Tensor, " b"]:
+        return self.expansion.mean(self._cross)
+
+    @cached_property
+    def std(self) -> Float[Tensor, " b"]:
+        return self.expansion.variance(self.forms, self._cross).sqrt()
+
+    def conservative(self) -> Float[Tensor, " b"]:
+        return self.mean - self.c * self.std
+
+    @property
+    def noise(self) -> Float[Tensor, " b"]:
+        """σ², with the median of the given variances where there are any."""
+        return self.measurement.to(self.forms.dtype).expand(self.forms.shape[1])
 
 
 class GPOracle(Oracle):
-    """To come."""
+    """A Gaussian process with constant mean whose hyperparameters maximise the exact marginal likelihood.
+
+    With up to ``spec.exact`` distinct designs the posterior is exact, above it is the best variational one on
+    ``spec.inducing`` of them (Titsias 2009), with hyperparameters from ``spec.exact`` designs.
+    """
+
+    def __init__(self, spec: GPSpec, space: Space, device: torch.device) -> None:
+        self.spec, self.space, self.device, self.c = spec, space, device, spec.scale
+        self.inputs: Inputs = Designs(space)
+        if spec.features == "learned":
+            self.inputs = Learned(RewardModel(spec.network or NetworkSpec(), space, 1, device))
+        self._learned: tuple[Expansion, Tensor] | None = None
+        self._rounded: dict[torch.dtype, Expansion] = {}
+
+    def fit(
+        self,
+        data: LabelledDesigns,
+        generator: torch.Generator,
+        log: Log = Silent(),  # noqa: B008  (stateless)
+    ) -> None:
+        """Fit the features, the hyperparameters and the posterior; costs n³, or n·inducing² above ``spec.exact``.
+
+        Raises :class:`DataError` for fewer than two distinct designs and for rewards that are all equal, and
+        :class:`BraidError` where a covariance cannot be factorised.
+        """
+        from braid_gp.fitting import fit  # gpytorch takes a while to import, and prediction does without
+
+        data = data.to(self.device)
+        x, table = measured(data, self.space)
+        self.inputs.fit(data, generator, log)
+        order = torch.randperm(len(x), generator=generator, device=generator.device).to(self.device)
+        chosen = order[: self.spec.exact]
+        rows = self.inputs(x[chosen]).double()
+        centre = rows[0].mean(0)
+        found = fit(self.spec.kernel, rows - centre, table.take(chosen), log)
+        anchors = order if len(x) <= self.spec.exact else order[: self.spec.inducing]
+        expansion = self._condition(x, table, found, anchors, centre)
+        self._set(expansion, table.measurement(found.noise))
+
+    def _condition(
+        self,
+        x: Float[Tensor, " n *event"],
+        table: Measurements,
+        found: Hyperparameters,
+        anchors: Int[Tensor, " m"],
+        centre: Float[Tensor, " d"],
+    ) -> Expansion:
+        """The posterior on the rows ``anchors``, in the units of the reward; exact if these are all."""
+
+        def located(index: Tensor) -> Float[Tensor, "g m d"]:
+            return (self.inputs(x[index]).double() - centre) / found.lengthscale
+
+        kind, output = self.spec.kernel, found.output
+        rows = located(anchors)
+        kernel = output * covariance(kind, rows[0], rows)
+        noise, residual = table.noise(found.noise), table.y - found.mean
+
+        def blocks() -> Iterator[Block]:
+            for index in torch.split(torch.arange(len(x), device=self.device), BLOCK):
+                forms = located(index)
+                cross, prior = covariance(kind, forms[0], rows).T, prior_variance(kind, forms)
+                yield Block(output * cross, output * prior, noise[index], residual[index])
+
+        if len(anchors) == len(x):
+            solution = exact(kernel, noise[anchors], residual[anchors])
+        else:
+            solution = sparse(kernel, blocks())
+        unit = table.scale
+        return Expansion(
+            kind=kind,
+            centre=centre,
+            lengthscale=torch.as_tensor(found.lengthscale).to(unit),
+            rows=rows,
+            constant=table.location + unit * found.mean,
+            weights=unit * output * solution.weights,
+            root=unit * output * solution.root,
+            scale=unit.square() * output,
+        )
+
+    def _set(self, expansion: Expansion, measurement: Float[Tensor, ""]) -> None:
+        self._learned, self._rounded = (expansion, measurement), {torch.float64: expansion}
+
+    def _fitted(self) -> tuple[Expansion, Tensor]:
+        if self._learned is None:
+            raise BraidError("the Gaussian process has seen no data yet", fix="call `fit` or `load_state` first")
+        return self._learned
+
+    def posterior(self, x: Float[Tensor, " b *event"]) -> GPPosterior:
+        """The belief in the dtype of ``x``. Raises :class:`BraidError` before ``fit``."""
+        expansion, measurement = self._fitted()
+        if x.dtype not in self._rounded:
+            self._rounded[x.dtype] = expansion.to(x.dtype)
+        return GPPosterior(self._rounded[x.dtype], self.inputs(x), measurement, self.c)
+
+    def state(self) -> State:
+        expansion, measurement = self._fitted()
+        tensors = {"measurement": measurement, **expansion.tensors()}
+        return State(
+            {name: tensor.detach().clone() for name, tensor in tensors.items()}
+            | self.inputs.state().prefixed("inputs").tensors
+        )
+
+    def load_state(self, state: State) -> None:
+        self.inputs.load_state(State(state.under("inputs")))
+        tensors = {name: t.to(self.device) for name, t in state.tensors.items() if not name.startswith("inputs.")}
+        measurement = tensors.pop("measurement")
+        self._set(Expansion(self.spec.kernel, **tensors), measurement)

@@ -1,0 +1,54 @@
+"""What prediction needs of a fitted Gaussian process, and nothing else: no table, no factorisation, no gpytorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from braid_gp.kernel import Kind, covariance, prior_variance
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """mean(x) = constant + k·weights and var(x) = scale·k₀(x) − ‖root·k‖², with k the unit kernel to ``rows``.
+
+    ``rows`` are all forms of the data or the inducing designs, less ``centre`` and in lengthscales. ``constant``,
+    ``weights`` and ``root`` carry the output scale and are in units of the reward, ``scale`` in its square.
+    """
+
+    kind: Kind
+    centre: Float[Tensor, " d"]
+    lengthscale: Float[Tensor, ""]
+    rows: Float[Tensor, "g m d"]
+    constant: Float[Tensor, ""]
+    weights: Float[Tensor, " m"]
+    root: Float[Tensor, "m m"]
+    scale: Float[Tensor, ""]
+
+    def to(self, dtype: torch.dtype) -> Expansion:
+        """The same function, rounded to ``dtype``."""
+        return Expansion(self.kind, **{name: tensor.to(dtype) for name, tensor in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The numbers of which it consists, by field."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"}
+
+    def locate(self, forms: Float[Tensor, "g b d"]) -> Float[Tensor, "g b d"]:
+        """Kernel inputs in the coordinates of ``rows``."""
+        return (forms - self.centre) / self.lengthscale
+
+    def cross(self, forms: Float[Tensor, "g b d"]) -> Float[Tensor, "b m"]:
+        """Unit kernel between designs and the rows."""
+        return covariance(self.kind, self.locate(forms[:1])[0], self.rows)
+
+    def mean(self, cross: Float[Tensor, "b m"]) -> Float[Tensor, " b"]:
+        return self.constant + cross @ self.weights
+
+    def variance(self, forms: Float[Tensor, "g b d"], cross: Float[Tensor, "b m"]) -> Float[Tensor, " b"]:
+        """Latent, at least the rounding error of the prior variance: the difference may come out below it."""
+        prior = self.scale * prior_variance(self.kind, self.locate(forms))
+        least = float(self.scale) * torch.finfo(cross.dtype).eps
+        return (prior - (cross @ self.root.T).square().sum(1)).clamp(min=least)
