@@ -17,7 +17,7 @@ from torch import Tensor
 
 from braid_core.errors import BraidError
 
-JITTER = 1e-8
+JITTER = 1e-9
 """Added to the diagonal of the inducing designs' kernel, relative to its mean; never raised. The bound stays a bound:
 it is that of inducing variables with so much noise. The exact posterior needs none, since noise has a lower limit."""
 

@@ -1,4 +1,4 @@
-"""What prediction needs of a fitted Gaussian process, and nothing else: no table, no factorisation, no gpytorch."""
+"""The fitted Gaussian process in the form that predicts: no table, no factorisation, no gpytorch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from braid_gp.kernel import Kind, covariance, prior_variance
 class Expansion:
     """mean(x) = constant + k·weights and var(x) = scale·k₀(x) − ‖root·k‖², with k the unit kernel to ``rows``.
 
-    ``rows`` are all forms of the data or the inducing designs, less ``centre`` and in lengthscales. ``constant``,
+    ``rows`` are all forms of the data or of the inducing designs, less ``centre`` and in lengthscales. ``constant``,
     ``weights`` and ``root`` carry the output scale and are in units of the reward, ``scale`` in its square.
     """
 
@@ -48,7 +48,7 @@ class Expansion:
         return self.constant + cross @ self.weights
 
     def variance(self, forms: Float[Tensor, "g b d"], cross: Float[Tensor, "b m"]) -> Float[Tensor, " b"]:
-        """Latent, at least the rounding error of the prior variance: the difference may come out below it."""
+        """Latent, and no less than the rounding error of the prior variance: the difference may come out below it."""
         prior = self.scale * prior_variance(self.kind, self.locate(forms))
         least = float(self.scale) * torch.finfo(cross.dtype).eps
         return (prior - (cross @ self.root.T).square().sum(1)).clamp(min=least)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from braid_core.interfaces import Log
 from braid_gp.conditioning import cholesky, log_density
-from braid_gp.kernel import Kind, profile, squared_distances
+from braid_gp.kernel import Hyperparameters, Kind, profile, squared_distances
 from braid_gp.measurements import LEAST_NOISE, Measurements
 
 with warnings.catch_warnings():  # linear_operator compiles with torch.jit, which torch deprecates
@@ -33,7 +33,10 @@ with warnings.catch_warnings():  # linear_operator compiles with torch.jit, whic
 WARM = 400
 """With more designs, the search starts where the first ``WARM`` end: an evaluation costs n³."""
 ITERATIONS = 60
-"""Of L-BFGS-B, at most, in each of the two searches; about ten are needed."""
+"""Of L-BFGS-B, at most, in each of the two searches; ten to thirty are needed."""
+STEPS = 2 * ITERATIONS
+STARTS = 0.03, 0.1, 0.3, 1.0, 3.0
+"""Lengthscales to choose the start from, in median distances."""
 WIDTH = 2.0
 """Standard deviation of the priors of the logarithms."""
 NOISE = LEAST_NOISE, 10.0
@@ -42,18 +45,7 @@ LENGTHS = 1e-2, 1e2
 """Limits of σ² and the output scale in variances of y, and of the lengthscale in median distances."""
 
 
-@dataclass(frozen=True)
-class Hyperparameters:
-    """In standard deviations of y, and the lengthscale in those of the kernel's input: noise is σ²."""
-
-    lengthscale: float
-    output: float
-    noise: float
-    mean: float
-
-    def logs(self) -> list[float]:
-        """Where the search starts."""
-        return [math.log(self.lengthscale), math.log(self.output), math.log(self.noise), self.mean]
+Loss = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
 
 
 def _log_scale() -> Positive:
@@ -157,9 +149,7 @@ class _Model(gpytorch.models.ExactGP):  # type: ignore[misc]
         return _Normal(self.mean_module(rows), self.covar_module(rows))
 
 
-def objective(
-    kind: Kind, squared: Float[Tensor, "g n n"], data: Measurements, typical: Hyperparameters
-) -> Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]:
+def objective(kind: Kind, squared: Float[Tensor, "g n n"], data: Measurements, typical: Hyperparameters) -> Loss:
     """Minus the log posterior density of :meth:`Hyperparameters.logs` for each design, with its gradient."""
     model = _Model(kind, squared, data, typical)
     evidence = gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
@@ -188,22 +178,28 @@ def fit(kind: Kind, forms: Float[Tensor, "g n d"], data: Measurements, log: Log)
     Memory: a few n×n matrices. Raises :class:`BraidError` if a covariance matrix cannot be factorised.
     """
     squared = squared_distances(forms[0], forms)
-    start = expected = typical(squared)
-    sizes = [n for n in (WARM,) if n < len(data)] + [len(data)]
-    steps, most = count(1), ITERATIONS * len(sizes)
+    expected = typical(squared)
+    start, sizes = expected, [n for n in (WARM,) if n < len(data)] + [len(data)]
+    steps = count(1)
 
     def note(intermediate_result: OptimizeResult) -> None:
-        log.step(next(steps), most, loss=float(intermediate_result.fun))
+        log.step(next(steps), STEPS, loss=float(intermediate_result.fun))
 
     for n in sizes:
         loss = objective(kind, squared[:, :n, :n], data.take(slice(n)), expected)
+        if n == sizes[0]:
+            start = _first(loss, expected)
         start = _search(loss, start, expected.lengthscale, note)
     return start
 
 
-def _search(
-    loss: Callable[..., Any], start: Hyperparameters, unit: float, note: Callable[..., None]
-) -> Hyperparameters:
+def _first(loss: Loss, expected: Hyperparameters) -> Hyperparameters:
+    """The best of a few lengthscales: from one that is far too long, all of the data look like noise."""
+    starts = [replace(expected, lengthscale=expected.lengthscale * factor) for factor in STARTS]
+    return min(starts, key=lambda start: loss(np.array(start.logs()))[0])
+
+
+def _search(loss: Loss, start: Hyperparameters, unit: float, note: Callable[..., None]) -> Hyperparameters:
     limits = [(unit * LENGTHS[0], unit * LENGTHS[1]), OUTPUT, NOISE]
     bounds = [(math.log(low), math.log(high)) for low, high in limits] + [(-3.0, 3.0)]
     options = {"maxiter": ITERATIONS, "gtol": 1e-5, "ftol": 1e-7}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -9,6 +11,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 Kind = Literal["rbf", "matern"]
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Of kernel, noise (σ²) and constant mean, for rewards in standard deviations from their average."""
+
+    lengthscale: float
+    output: float
+    noise: float
+    mean: float
+
+    def logs(self) -> list[float]:
+        """As they are searched: the logarithms of the positive ones."""
+        return [math.log(self.lengthscale), math.log(self.output), math.log(self.noise), self.mean]
 
 
 def profile(kind: Kind, squared: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

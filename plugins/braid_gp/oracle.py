@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -16,17 +14,10 @@ from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silen
 from braid_core.nets.reward import RewardModel
 from braid_core.nets.spec import NetworkSpec
 from braid_gp import GPSpec
-from braid_gp.conditioning import Block, exact, sparse
 from braid_gp.expansion import Expansion
 from braid_gp.inputs import Designs, Inputs, Learned
-from braid_gp.kernel import covariance, prior_variance
-from braid_gp.measurements import Measurements, measured
-
-if TYPE_CHECKING:
-    from braid_gp.fitting import Hyperparameters
-
-BLOCK = 2048
-"""Designs that the sparse posterior reads at once."""
+from braid_gp.measurements import measured
+from braid_gp.regression import Regression
 
 
 @dataclass(frozen=True)
@@ -85,59 +76,25 @@ class GPOracle(Oracle):
         Raises :class:`DataError` for fewer than two distinct designs and for rewards that are all equal, and
         :class:`BraidError` where a covariance cannot be factorised.
         """
-        from braid_gp.fitting import fit  # gpytorch takes a while to import, and prediction does without
+        from braid_gp.fitting import STEPS, fit  # gpytorch takes a while to import, and prediction does without
 
         data = data.to(self.device)
         x, table = measured(data, self.space)
         self.inputs.fit(data, generator, log)
         order = torch.randperm(len(x), generator=generator, device=generator.device).to(self.device)
         chosen = order[: self.spec.exact]
-        rows = self.inputs(x[chosen]).double()
+
+        def forms(index: Int[Tensor, " m"]) -> Float[Tensor, "g m d"]:
+            return self.inputs(x[index]).double()
+
+        rows = forms(chosen)
         centre = rows[0].mean(0)
-        found = fit(self.spec.kernel, rows - centre, table.take(chosen), log)
-        anchors = order if len(x) <= self.spec.exact else order[: self.spec.inducing]
-        expansion = self._condition(x, table, found, anchors, centre)
-        self._set(expansion, table.measurement(found.noise))
-
-    def _condition(
-        self,
-        x: Float[Tensor, " n *event"],
-        table: Measurements,
-        found: Hyperparameters,
-        anchors: Int[Tensor, " m"],
-        centre: Float[Tensor, " d"],
-    ) -> Expansion:
-        """The posterior on the rows ``anchors``, in the units of the reward; exact if these are all."""
-
-        def located(index: Tensor) -> Float[Tensor, "g m d"]:
-            return (self.inputs(x[index]).double() - centre) / found.lengthscale
-
-        kind, output = self.spec.kernel, found.output
-        rows = located(anchors)
-        kernel = output * covariance(kind, rows[0], rows)
-        noise, residual = table.noise(found.noise), table.y - found.mean
-
-        def blocks() -> Iterator[Block]:
-            for index in torch.split(torch.arange(len(x), device=self.device), BLOCK):
-                forms = located(index)
-                cross, prior = covariance(kind, forms[0], rows).T, prior_variance(kind, forms)
-                yield Block(output * cross, output * prior, noise[index], residual[index])
-
-        if len(anchors) == len(x):
-            solution = exact(kernel, noise[anchors], residual[anchors])
-        else:
-            solution = sparse(kernel, blocks())
-        unit = table.scale
-        return Expansion(
-            kind=kind,
-            centre=centre,
-            lengthscale=torch.as_tensor(found.lengthscale).to(unit),
-            rows=rows,
-            constant=table.location + unit * found.mean,
-            weights=unit * output * solution.weights,
-            root=unit * output * solution.root,
-            scale=unit.square() * output,
-        )
+        assumed = fit(self.spec.kernel, rows - centre, table.take(chosen), log)
+        anchors = chosen if len(x) <= self.spec.exact else order[: self.spec.inducing]
+        regression = Regression(self.spec.kernel, assumed, table, forms, centre)
+        expansion, evidence = regression.condition(anchors)
+        self._set(expansion, table.measurement(assumed.noise))
+        log.step(STEPS, STEPS, evidence=evidence / len(x))
 
     def _set(self, expansion: Expansion, measurement: Float[Tensor, ""]) -> None:
         self._learned, self._rounded = (expansion, measurement), {torch.float64: expansion}
