@@ -1,4 +1,4 @@
-"""Design tasks: the complete TF-Bind-8 landscape, the user's own table, and a synthetic motif with a known optimum."""
+"""Design tasks: measured landscapes and libraries, the user's own table, and a synthetic motif with a known optimum."""
 
 from __future__ import annotations
 
@@ -11,16 +11,34 @@ from braid_core.registry.spec import TaskSpec
 
 if TYPE_CHECKING:
     from braid_tasks.motif import Motif
+    from braid_tasks.shine_dalgarno import ShineDalgarno
     from braid_tasks.table import Table
     from braid_tasks.tf_bind_8 import TFBind8
+    from braid_tasks.utr import UTR
+    from braid_tasks.yeast_promoter import YeastPromoter
 
-__all__ = ["MotifSpec", "TFBind8Spec", "TableSpec"]
+__all__ = ["MotifSpec", "ShineDalgarnoSpec", "TFBind8Spec", "TableSpec", "UTRSpec", "YeastPromoterSpec"]
 
 ENUMERABLE = 1_000_000
 """The most designs that the motif task lists one by one."""
 
 
-class TFBind8Spec(TaskSpec):
+class CappedSpec(TaskSpec):
+    """What tasks share whose offline designs are the measured ones below a reward quantile."""
+
+    cap: float = Field(0.5, gt=0, le=1, description="Reward quantile at or below which designs are offline.")
+    n: int | None = Field(
+        None, ge=4, description="Size of a random subsample of the offline designs. Without it all are used."
+    )
+    noise: float = Field(
+        0.0,
+        ge=0,
+        description="Standard deviation of noise added to the offline labels, in standard deviations of the offline "
+        "rewards below the cap. Methods are not told its size.",
+    )
+
+
+class TFBind8Spec(CappedSpec):
     """SIX6 binding of every 8-letter DNA, measured (Barrera et al. 2016); the truth is the complete table."""
 
     type: str = "tf-bind-8"
@@ -55,6 +73,114 @@ class TFBind8Spec(TaskSpec):
         from braid_tasks.tf_bind_8 import TFBind8
 
         return TFBind8(self, seed)
+
+
+class ShineDalgarnoSpec(CappedSpec):
+    """Translation from every 9-letter ribosome-binding region, measured but for 2 % (Kuo et al. 2020)."""
+
+    type: str = "shine-dalgarno"
+    cap: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="Reward quantile at or below which designs are offline. Most of the landscape is a plain: up "
+        "to 0.9 the offline rewards vary less than the stated error of their measurement, with little to learn from.",
+    )
+    noise: float = Field(
+        0.0,
+        ge=0,
+        description="Standard deviation of noise added to the offline labels, in standard deviations of the offline "
+        "rewards below the cap. The variance of the measurements that methods are given includes it.",
+    )
+    unlabelled: Literal["all", "offline"] = Field(
+        "all",
+        description="The pretraining set, which decides what the KL to the pretrained model means. 'all': each of the "
+        "257,565 measured 9-mers once, so the pretrained model is all but uniform and the KL all but negative entropy. "
+        "'offline': every 9-mer below the cap (whatever n is), so the KL pulls away from the best: a prior that works "
+        "against the task.",
+    )
+
+    def build(self, seed: int) -> ShineDalgarno:
+        """The task; ``seed`` draws the subsample and the label noise."""
+        from braid_tasks.shine_dalgarno import ShineDalgarno
+
+        return ShineDalgarno(self, seed)
+
+
+class HeldOutSpec(CappedSpec):
+    """What tasks share that set a part of a measured library aside for an evaluator."""
+
+    cap: float = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="Quantile of the rewards that were not set aside, at or below which designs are offline.",
+    )
+    held_out: float = Field(
+        0.5,
+        ge=0.05,
+        le=0.95,
+        description="Share of the measured designs that is set aside for an evaluator, whole families of near-copies "
+        "together; methods see neither these designs nor their rewards.",
+    )
+    split_seed: int = Field(
+        0,
+        ge=0,
+        description="Draws what is set aside, so that runs of all seeds are judged by the same evaluator; the run's "
+        "seed draws only the subsample and the label noise.",
+    )
+
+
+class UTRSpec(HeldOutSpec):
+    """Ribosome load of 20,000 random 50-letter 5' UTRs in human cells (Sample et al. 2019)."""
+
+    type: str = "utr"
+    unlabelled: Literal["all", "offline"] = Field(
+        "all",
+        description="The pretraining set. 'all': every UTR that was not set aside, without its label. 'offline': those "
+        "below the cap (whatever n is). The library is random, so both are close to uniform letters and the KL to the "
+        "pretrained model is close to negative entropy.",
+    )
+
+    def build(self, seed: int) -> UTR:
+        """The task; ``seed`` draws the subsample and the label noise."""
+        from braid_tasks.utr import UTR
+
+        return UTR(self, seed)
+
+
+class YeastPromoterSpec(HeldOutSpec):
+    """Expression from 28,037 yeast promoters of 80 letters, in one of two media (Vaishnav et al. 2022)."""
+
+    type: str = "yeast-promoter"
+    medium: Literal["complex", "defined"] = Field(
+        "complex", description="The growth medium, each a target of its own: complex (YPD) or defined (no uracil)."
+    )
+    origins: tuple[Literal["native", "random", "drift", "sswm"], ...] = Field(
+        ("native", "random", "drift", "sswm"),
+        min_length=1,
+        description="Which promoters may be offline: natural ones, random ones, random ones after mutation (drift), "
+        "and those designed by the authors' model (sswm), the only ones at the highest expression. What is set aside "
+        "does not depend on it.",
+    )
+    n: int | None = Field(
+        None,
+        ge=200,
+        description="Size of a random subsample of the offline designs; up to 51 fewer, because families are drawn "
+        "whole. Without it all are used.",
+    )
+    unlabelled: Literal["native", "all", "offline"] = Field(
+        "native",
+        description="The pretraining set, which decides what the KL to the pretrained model means. 'native': the "
+        "natural promoters that were not set aside; they are few, about 100 promoters with 18 close variants each. "
+        "'all': every promoter of the chosen origins that was not set aside. 'offline': those of them below the cap.",
+    )
+
+    def build(self, seed: int) -> YeastPromoter:
+        """The task; ``seed`` draws the subsample and the label noise."""
+        from braid_tasks.yeast_promoter import YeastPromoter
+
+        return YeastPromoter(self, seed)
 
 
 class TableSpec(TaskSpec):

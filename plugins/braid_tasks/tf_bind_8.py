@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 from functools import cached_property
-from importlib.resources import files
 from importlib.resources.abc import Traversable
-from io import BytesIO
 
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from braid_core.errors import DataError, SpecError
-from braid_core.interfaces import LabelledDesigns, Streams, Task, Tokens
+from braid_core.interfaces import LabelledDesigns, Task, Tokens
 from braid_tasks import TFBind8Spec
 from braid_tasks.enumeration import all_letters, codes_of, nan_where_undefined
 from braid_tasks.fingerprint import fingerprint
+from braid_tasks.offline import offline_note, offline_side
+from braid_tasks.packaged import data_file, read_columns
 
 LETTERS, LENGTH = "ACGT", 8
-FEWEST = 4
-"""Two molecules with both their strands: less cannot be split, nor has it a spread."""
 SHA256 = "7660574d32f1f755b3e967ab570f56532cc63bf47d1a32542b9db1106da8161d"
 LOWEST, HIGHEST = -0.47907, 0.49105
 """The landscape's extremes, for the published scale only; a test compares them with the file."""
@@ -38,26 +32,14 @@ PRETRAINING = {
 
 def packaged() -> Traversable:
     """The landscape that is shipped with this package."""
-    return files("braid_tasks") / "data" / "tf_bind_8" / "six6_ref_r1.csv.gz"
+    return data_file("tf_bind_8", "six6_ref_r1.csv.gz")
 
 
 def read_scores(file: Traversable) -> Float[Tensor, " b"]:
     """The E-scores (float64) of all 8-mers in the order of their codes; raises :class:`DataError` if damaged."""
-    fix = "install braid-design again"
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise DataError(
-            "the SIX6 landscape cannot be read", where=str(file), why=error.strerror or str(error), fix=fix
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256:
-        raise DataError(
-            "the SIX6 landscape is damaged", where=str(file), why=f"its sha256 is {found}, not {SHA256}", fix=fix
-        )
     # The file is sorted by sequence with A<C<G<T, so the row number is the code.
-    column = pd.read_csv(BytesIO(gzip.decompress(content)), usecols=["e_score"])["e_score"]
-    return torch.tensor(column.to_list(), dtype=torch.float64)
+    column = read_columns(file, SHA256, "the SIX6 landscape", ["e_score"])["e_score"]
+    return torch.tensor(column.to_numpy(dtype="float64"))
 
 
 def strand_groups(letters: Int[Tensor, "b l"]) -> Int[Tensor, " b"]:
@@ -70,15 +52,6 @@ def reward_cap(scores: Float[Tensor, " b"], group: Int[Tensor, " b"], quantile: 
     """The ``quantile`` of the rewards by the rule of Design-Bench, which lists palindromes twice."""
     measurements = scores[group == torch.arange(len(group))]  # one strand of each molecule
     return torch.quantile(measurements.repeat(2), quantile)
-
-
-def whole_groups(group: Int[Tensor, " b"], n: int, generator: torch.Generator) -> Int[Tensor, " m"]:
-    """Rows of randomly chosen whole groups, as many as fit into ``n`` rows."""
-    names, member, size = torch.unique(group, return_inverse=True, return_counts=True)
-    order = torch.randperm(len(names), generator=generator)
-    chosen = torch.zeros(len(names), dtype=torch.bool)
-    chosen[order[size[order].cumsum(0) <= n]] = True
-    return chosen[member].nonzero().flatten()
 
 
 class TFBind8(Task):
@@ -98,32 +71,12 @@ class TFBind8(Task):
         self.space = Tokens(LETTERS, LENGTH, symmetries=("reverse_complement",))
         letters = all_letters(len(LETTERS), LENGTH)
         group, scores = strand_groups(letters), read_scores(packaged())
-        below = (scores <= reward_cap(scores, group, spec.cap)).nonzero().flatten()
-        if (spec.n or FEWEST) > len(below):
-            raise SpecError(
-                f"{spec.n or FEWEST:,} offline designs cannot be drawn",
-                where="task.n" if spec.n else "task.cap",
-                why=f"{len(below):,} designs lie at or below the reward quantile {spec.cap}",
-                fix="give a smaller n or a larger cap" if spec.n else "give a larger cap",
-            )
-        self._pretraining = below if spec.unlabelled == "offline" else torch.arange(len(letters))
-        noise = self._noise(scores[below].std(), seed)[group]
-        rows = below
-        if spec.n is not None:
-            rows = below[whole_groups(group[below], spec.n, Streams(seed).get("task/subsample"))]
-        y = (scores + noise)[rows].float()
-        self._offline = LabelledDesigns(self.space.one_hot(letters[rows]), y, group=group[rows])
-        self.notes = (CITATION, self._split_note(), PRETRAINING[spec.unlabelled])
-
-    def _noise(self, std: Float[Tensor, ""], seed: int) -> Float[Tensor, " b"]:
-        """Label noise by group number; drawn for all designs, so that ``n`` does not change a label."""
-        draws = torch.randn(len(LETTERS) ** LENGTH, generator=Streams(seed).get("task/noise"), dtype=torch.float64)
-        return self.spec.noise * std * draws
-
-    def _split_note(self) -> str:
-        note = f"Offline: {len(self._offline):,} designs at or below the reward quantile {self.spec.cap}"
-        noise = f", with label noise of {self.spec.noise:g} offline standard deviations" if self.spec.noise else ""
-        return f"{note}{noise}. Both strands of a molecule share one measurement and one side of every split."
+        side = offline_side(scores, reward_cap(scores, group, spec.cap), group, spec, seed, copies=group)
+        self._pretraining = side.below if spec.unlabelled == "offline" else torch.arange(len(letters))
+        self._offline = LabelledDesigns(self.space.one_hot(letters[side.rows]), side.y, group=group[side.rows])
+        strands = "Both strands of a molecule share one measurement and one side of every split."
+        split = f"{offline_note(len(side.rows), spec)}. {strands}"
+        self.notes = (CITATION, split, PRETRAINING[spec.unlabelled])
 
     def offline(self) -> LabelledDesigns:
         return self._offline

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
 import torch
-from braid_tasks import MotifSpec, TableSpec, TFBind8Spec
+from braid_tasks import MotifSpec, ShineDalgarnoSpec, TableSpec, TFBind8Spec, UTRSpec, YeastPromoterSpec
 from pydantic import ValidationError
 
 from braid_core.registry.spec import TaskSpec
@@ -25,6 +26,12 @@ SPECS: list[TaskSpec] = [
     ),
     MotifSpec(),
     MotifSpec(alphabet="ACDE", length=3, landscape_seed=4, n=10, preference=0),
+    ShineDalgarnoSpec(),
+    ShineDalgarnoSpec(cap=0.5, n=200, noise=0.1, unlabelled="offline"),
+    UTRSpec(),
+    UTRSpec(held_out=0.3, split_seed=4, unlabelled="offline"),
+    YeastPromoterSpec(),
+    YeastPromoterSpec(medium="defined", origins=("native", "random"), n=500, unlabelled="all"),
 ]
 
 
@@ -48,12 +55,30 @@ def test_impossible_options_are_refused() -> None:
             TFBind8Spec.model_validate(options)
 
 
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        (ShineDalgarnoSpec, {"unlabelled": "native"}),
+        (UTRSpec, {"held_out": 0}),
+        (UTRSpec, {"held_out": 1}),
+        (UTRSpec, {"split_seed": -1}),
+        (YeastPromoterSpec, {"medium": "rich"}),
+        (YeastPromoterSpec, {"origins": ()}),
+        (YeastPromoterSpec, {"origins": ("native", "designed")}),
+        (YeastPromoterSpec, {"n": 50}),
+    ],
+)
+def test_impossible_options_of_measured_libraries_are_refused(spec: type[TaskSpec], options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        spec.model_validate(options)
+
+
 def test_specs_import_no_torch() -> None:
     code = "import sys, braid_tasks; assert not {'torch', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("spec", [TFBind8Spec(n=100), TFBind8Spec(unlabelled="offline"), MotifSpec()])
+@pytest.mark.parametrize("spec", [TFBind8Spec(n=100), TFBind8Spec(unlabelled="offline"), MotifSpec(), *SPECS[-6:]])
 def test_tasks_of_one_seed_are_equal(spec: TaskSpec) -> None:
     one, two, other = (spec.build(seed) for seed in (0, 0, 1))
     assert one.fingerprint() == two.fingerprint()

@@ -1,0 +1,59 @@
+"""The UTR task: ribosome load of random 50-letter 5' UTRs."""
+
+from __future__ import annotations
+
+from importlib.resources.abc import Traversable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from braid_core.interfaces import Tokens
+from braid_tasks import UTRSpec
+from braid_tasks.enumeration import letters_of
+from braid_tasks.families import families
+from braid_tasks.library import Library, LibraryTask
+from braid_tasks.packaged import data_file, read_columns
+
+LETTERS, LENGTH = "ACGT", 50
+SHA256 = "7f33a761d6bcad848dbb071f8731bcc1b97db9ee19da22c5f340c834ac450f50"
+NEAR = 4
+"""Copies with errors differ in one letter here, all other UTRs in 18 or more: any number between gives the same."""
+CITATION = (
+    "Data: Sample et al., Nat Biotechnol 37, 803-809 (2019), doi:10.1038/s41587-019-0164-5, GEO GSM3130440: the 20,000 "
+    "most deeply sequenced UTRs of a random library (eGFP, N1-methylpseudouridine), not the complete experiment."
+)
+PRETRAINING = {
+    "all": "Pretraining set: the {:,} UTRs that were not set aside, without labels; a random library, so the KL to the "
+    "pretrained model is close to negative entropy.",
+    "offline": "Pretraining set: the {:,} UTRs below the cap; a random library without its best.",
+}
+
+
+def packaged() -> Traversable:
+    """The library that is shipped with this package."""
+    return data_file("utr", "egfp_m1pseudo_2_top20000.csv.gz")
+
+
+class UTR(LibraryTask):
+    """Load as many ribosomes as possible onto an mRNA, with the 50 letters before its start codon (RNA, with T)."""
+
+    name = "utr"
+    unit = "mean ribosome load"
+    sha256 = SHA256
+    spec: UTRSpec
+
+    def __init__(self, spec: UTRSpec, seed: int) -> None:
+        self.space = Tokens(LETTERS, LENGTH)
+        super().__init__(spec, seed)
+
+    def _read(self) -> Library:
+        frame = read_columns(packaged(), SHA256, "the UTR library", ["utr", "rl"])
+        letters = letters_of(frame["utr"].to_list(), LETTERS, LENGTH)
+        y = torch.tensor(frame["rl"].to_numpy(dtype="float64"))
+        every = torch.ones(len(y), dtype=torch.bool)
+        pretraining = every if self.spec.unlabelled == "all" else None
+        return Library(letters, y, families(letters, NEAR), every, pretraining)
+
+    def _describe(self, library: Library, pretraining: Int[Tensor, " m"]) -> tuple[str, ...]:
+        return CITATION, self._split_note(), PRETRAINING[self.spec.unlabelled].format(len(pretraining))
