@@ -67,7 +67,9 @@ class Ridge(Stateful):
         """
         square = found.weight / found.prior
         unit = found.second.new_tensor(square).sqrt()
-        inverse = _inverse_factor(found.second * square + lam * torch.eye(len(found.second)).to(found.second), lam)
+        matrix = found.second * square
+        matrix.diagonal().add_(lam)
+        inverse = _inverse_factor(matrix, lam)
         if coefficients is None:
             coefficients = unit.square() * (inverse.T @ (inverse @ found.target))
         ridge = cls()

@@ -20,7 +20,7 @@ class Constants(Stateful):
     """Named tensors, computed and stored in float64 and kept in every dtype in which they were asked for."""
 
     def __init__(self, **tensors: Tensor) -> None:
-        self._at = {torch.float64: {name: tensor.double() for name, tensor in tensors.items()}}
+        self._at = {torch.float64: {name: tensor.double().contiguous() for name, tensor in tensors.items()}}
 
     def at(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """The tensors in ``dtype``; converted once."""
@@ -119,8 +119,8 @@ class NystroemFeatures(KernelFeatures):
 
         features = cls(space)
         landmarks = sample[:components].double()
-        centre, width = landmarks.flatten(1).mean(0), torch.tensor(math.sqrt(2 * gamma), device=sample.device)
-        points = (landmarks.flatten(1) - centre) * width.double()
+        centre, width = _centre(sample[:components]), landmarks.new_tensor(2 * gamma).sqrt()
+        points = (landmarks.flatten(1) - centre) * width
         features.constants = Constants(centre=centre, width=width, points=points)
         kernel = features._kernel(features._forms(landmarks)).cpu().numpy()
         sampler = Nystroem(kernel="precomputed", n_components=len(points), random_state=seed).fit(kernel)
@@ -157,7 +157,7 @@ class FourierFeatures(KernelFeatures):
     ) -> FourierFeatures:
         from sklearn.kernel_approximation import RBFSampler  # slow to import, and needed for fitting alone
 
-        features, centre = cls(space), sample.double().flatten(1).mean(0)
+        features, centre = cls(space), _centre(sample)
         sampler = RBFSampler(gamma=gamma, n_components=components, random_state=seed)
         sampler.fit(centre[None].cpu().numpy())  # looks at no more than the width of the table
         weight = torch.from_numpy(sampler.random_weights_).to(centre)
@@ -169,3 +169,8 @@ class FourierFeatures(KernelFeatures):
         constants = self.constants.at(x.dtype)
         angle: Tensor = self._forms(x) @ constants["weight"] + constants["phase"]
         return math.sqrt(2 / angle.shape[-1]) * angle.cos().mean(0)
+
+
+def _centre(sample: Float[Tensor, " n *event"]) -> Float[Tensor, " p"]:
+    """The mean, rounded to what float32 holds: it is then the same in float32."""
+    return sample.double().flatten(1).mean(0).float().double()
