@@ -128,12 +128,12 @@ class _Model(gpytorch.models.ExactGP):  # type: ignore[misc]
         likelihood = _Noise(data)
         super().__init__(torch.arange(len(data), device=data.y.device)[:, None], data.y, likelihood)
         self.mean_module = gpytorch.means.ConstantMean(constant_prior=NormalPrior(typical.mean, 1.0))
-        self.rows = _Rows(kind, squared)
-        self.covar_module = gpytorch.kernels.ScaleKernel(self.rows, outputscale_constraint=_log_scale())
+        rows = _Rows(kind, squared)
+        self.covar_module = gpytorch.kernels.ScaleKernel(rows, outputscale_constraint=_log_scale())
         self.register_added_loss_term("repeats")
         self.update_added_loss_term("repeats", _Repeats(likelihood))
         for module, name, log in (
-            (self.rows, "raw_lengthscale", typical.logs()[0]),
+            (rows, "raw_lengthscale", typical.logs()[0]),
             (self.covar_module, "raw_outputscale", typical.logs()[1]),
             (likelihood.noise_covar, "raw_noise", typical.logs()[2]),
         ):
@@ -143,7 +143,8 @@ class _Model(gpytorch.models.ExactGP):  # type: ignore[misc]
     def searched(self) -> list[torch.nn.Parameter]:
         """The parameters, in the order of :meth:`Hyperparameters.logs`."""
         noise = self.likelihood.noise_covar.raw_noise
-        return [self.rows.raw_lengthscale, self.covar_module.raw_outputscale, noise, self.mean_module.raw_constant]
+        lengthscale = self.covar_module.base_kernel.raw_lengthscale
+        return [lengthscale, self.covar_module.raw_outputscale, noise, self.mean_module.raw_constant]
 
     def forward(self, rows: Tensor) -> _Normal:
         return _Normal(self.mean_module(rows), self.covar_module(rows))

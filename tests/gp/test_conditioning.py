@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 
-import braid_gp.fitting  # noqa: F401  (imports gpytorch, whose warnings it silences)
 import gpytorch
 import pytest
 import torch
