@@ -159,9 +159,9 @@ class YeastPromoterSpec(HeldOutSpec):
     origins: tuple[Literal["native", "random", "drift", "sswm"], ...] = Field(
         ("native", "random", "drift", "sswm"),
         min_length=1,
-        description="Which promoters may be offline: natural ones, random ones, random ones after mutation (drift), "
-        "and those designed by the authors' model (sswm), the only ones at the highest expression. What is set aside "
-        "does not depend on it.",
+        description="Which promoters may be offline: natural ones, random ones, mutated ones (drift), and those "
+        "designed with the authors' model (sswm), which hold most of the highest expression. What is set aside does "
+        "not depend on it.",
     )
     n: int | None = Field(
         None,
