@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import spearmanr
 from torch import Tensor
 
-from braid_core.interfaces import LabelledDesigns, Oracle, Space
+from braid_core.interfaces import Space
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 CHUNK = 2**24
@@ -58,21 +57,3 @@ def mean_or_none(values: Tensor) -> float | None:
     """The mean of what is finite; None if nothing is."""
     known = values[values.isfinite()].double()
     return float(known.mean()) if len(known) else None
-
-
-@torch.no_grad()
-def judge_oracle(oracle: Oracle, held_out: LabelledDesigns) -> dict[str, float | int | None]:
-    """How the oracle does on offline designs that it has not seen.
-
-    ``coverage`` is the share whose measured reward is at least the conservative one; ``spearman`` is None where ranks
-    say nothing (fewer than three designs, or all of one value).
-    """
-    posterior = oracle.posterior(held_out.x)
-    mean, y = posterior.mean, held_out.y
-    ranked = len(y) > 2 and all(bool((values != values[0]).any()) for values in (mean, y))
-    return {
-        "rmse": float((mean - y).square().mean().sqrt()),
-        "spearman": float(spearmanr(mean.cpu(), y.cpu()).statistic) if ranked else None,
-        "coverage": float((y >= posterior.conservative()).double().mean()),
-        "n_held_out": len(y),
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from braid_core.errors import StoreError
+from braid_core.experiment.calibration import with_scale
 from braid_core.experiment.spec import RunSpec
 from braid_core.interfaces import Backbone, Objective, Oracle, Sampler, Space, State, Stateful
 
@@ -18,7 +19,7 @@ def load_backbone(spec: RunSpec, space: Space, device: torch.device, state: Stat
 
 def load_oracle(spec: RunSpec, space: Space, device: torch.device, state: State) -> Oracle:
     """The fitted oracle."""
-    oracle = spec.oracle.build(space, device)
+    oracle = with_scale(spec.oracle, state.meta["c"]).build(space, device)
     _load(oracle, State(state.tensors, state.meta["oracle"]), device, "oracle")
     return oracle
 

@@ -78,9 +78,15 @@ def results(
         "label": spec.label,
         "seed": spec.seed,
         "rows": [_offline_row(data, offline, task), *rows],
-        "oracle": {key: value if value is None or isfinite(value) else None for key, value in oracle_quality.items()},
+        "oracle": _finite(oracle_quality),
         "kl": own[-1] if own else None,
     }
+
+
+def _finite(figures: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows neither NaN nor infinity."""
+    cleaned = {key: _finite(value) if isinstance(value, dict) else value for key, value in figures.items()}
+    return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in cleaned.items()}
 
 
 def _offline_row(data: LabelledDesigns, truth: Tensor, task: Task) -> dict[str, Any]:

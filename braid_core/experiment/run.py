@@ -1,4 +1,4 @@
-"""One run: task → backbone → oracle → objective → designs → truth, once → results.
+"""One run: task → backbone → calibration → oracle → objective → designs → truth, once → results.
 
 Each stage is stored under the hash of all that determines it, so that methods share one pretrained backbone, an
 interrupted run goes on where it stopped, and a changed field reruns only what depends on it.
@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from braid_core.experiment.calibration import Shifted, beliefs, chosen_scale, judge, shift, with_scale
 from braid_core.experiment.designs import Designs, Drawing, from_state, to_state
 from braid_core.experiment.manifest import code_hash, manifest, pick_device, plugins_of
-from braid_core.experiment.metrics import judge_oracle
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
 from braid_core.experiment.results import design_table, results
 from braid_core.experiment.spec import RunSpec, parse_spec
@@ -39,10 +39,11 @@ from braid_core.interfaces import (
 )
 from braid_core.registry.discovery import SHIPPED
 from braid_core.registry.hooks import hook_manager
+from braid_core.registry.spec import OracleSpec
 from braid_core.tuning.rollout import rollout
 
 STORE = ".stages"
-STAGES = ("backbone", "oracle", "objective", "references", "designs")
+STAGES = ("backbone", "calibration", "oracle", "objective", "references", "designs")
 
 
 def run(
@@ -104,7 +105,7 @@ def _judge(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
     columns = [*pipeline.load_designs(pipeline.references), *pipeline.load_designs(pipeline.designs)]
     table, offline = design_table(columns, task, pipeline.load_oracle(), pipeline.data)
     write_atomic(folder / "designs.csv", table.to_csv(index=False, float_format="%.9g"))  # float32, exactly
-    found = results(table, columns, task, spec, pipeline.data, offline, pipeline.oracle.state().meta["held_out"])
+    found = results(table, columns, task, spec, pipeline.data, offline, pipeline.oracle_quality)
     write_atomic(folder / "results.json", json.dumps(found, indent=2, allow_nan=False))
     return found
 
@@ -163,16 +164,47 @@ class Pipeline:
         return self.store.stage("backbone", self._inputs("backbone"), compute)
 
     @cached_property
+    def calibration(self) -> Stage:
+        """What the oracle would believe if it had seen lower rewards only; whatever the scale of its penalty."""
+        spec = with_scale(self.spec.oracle, 1.0)
+
+        def compute(log: Log) -> State:
+            shifted = shift(spec, self.split[0], self.task.space, self.device, self.streams, log)
+            return State({}) if shifted is None else shifted.state()
+
+        return self.store.stage("calibration", self._oracle_inputs(spec), compute)
+
+    @cached_property
+    def shifted(self) -> Shifted | None:
+        state = self.calibration.state()
+        return Shifted.from_state(state) if state.tensors else None
+
+    @cached_property
+    def scale(self) -> float | None:
+        """The scale of the oracle's penalty, chosen if the spec says so."""
+        return chosen_scale(self.spec.oracle, self.shifted)
+
+    @cached_property
     def oracle(self) -> Stage:
+        spec = with_scale(self.spec.oracle, self.scale)
+
         def compute(log: Log) -> State:
             training, held_out = (part.to(self.device) for part in self.split)
-            model = self.spec.oracle.build(self.task.space, self.device)
+            model = spec.build(self.task.space, self.device)
             model.fit(training, self.streams.get("oracle", self.device), log)
-            state = model.state()
-            return State(state.tensors, {"oracle": state.meta, "held_out": judge_oracle(model, held_out)})
+            state, quality = model.state(), judge(beliefs(model, held_out.x), held_out.y)
+            return State(state.tensors, {"oracle": state.meta, "c": self.scale, "held_out": quality})
 
-        inputs = {**self._inputs("oracle"), "holdout": self.spec.holdout}
-        return self.store.stage("oracle", inputs, compute)
+        return self.store.stage("oracle", self._oracle_inputs(spec), compute)
+
+    def _oracle_inputs(self, spec: OracleSpec) -> dict[str, Any]:
+        return {**self._inputs("oracle"), "spec": spec.model_dump(mode="json"), "holdout": self.spec.holdout}
+
+    @property
+    def oracle_quality(self) -> dict[str, Any]:
+        """The figures of merit on held-out designs, and on better ones than a second oracle has seen."""
+        shifted = self.shifted and self.shifted.judge(1.0 if self.scale is None else self.scale)
+        return {**self.oracle.state().meta["held_out"], "c": self.scale, "shifted": shifted}
 
     @cached_property
     def objective(self) -> Stage:

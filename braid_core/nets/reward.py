@@ -38,11 +38,10 @@ class RewardModel(Stateful):
     def _build(self, generator: torch.Generator) -> None:
         spec, shape = self.spec, self.space.event_shape
         self.conv: StackedConv | None = None
-        if not self._convolves():
-            n_in, depth = torch.Size(shape).numel(), spec.depth
-        else:
+        n_in, depth = torch.Size(shape).numel(), spec.depth or 2
+        if self._convolves():
             channels_first = shape if isinstance(self.space, Images) else (shape[1], shape[0])
-            self.conv = StackedConv(self.members, channels_first, spec.channels or 32, spec.depth, generator)
+            self.conv = StackedConv(self.members, channels_first, spec.channels or 16, spec.depth or 4, generator)
             n_in, depth = self.conv.n_out, 1
         self.mlp = StackedMLP(self.members, n_in, spec.width, depth, 1, generator)
 

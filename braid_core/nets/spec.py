@@ -18,10 +18,12 @@ class NetworkSpec(Spec):
         "for sequences of more than 16 letters",
     )
     width: PositiveInt = Field(128, description="units per hidden layer")
-    depth: PositiveInt = Field(2, description="hidden layers; with 'conv' convolutions, followed by one hidden layer")
-    channels: PositiveInt | None = Field(None, description="of each convolution (default 32); only with 'conv'")
+    depth: PositiveInt | None = Field(
+        None, description="hidden layers (default 2), or convolutions (default 4) before the one hidden layer"
+    )
+    channels: PositiveInt | None = Field(None, description="of each convolution (default 16); only with 'conv'")
     train_steps: PositiveInt = Field(1200, description="at most so many optimiser steps; stops early by validation")
-    batch: PositiveInt = Field(256, description="designs a step, for each network")
+    batch: PositiveInt = Field(128, description="designs a step, for each network")
     learning_rate: PositiveFloat = Field(5e-3, description="of Adam, decayed to 0 along a cosine")
     weight_decay: float = Field(1e-4, ge=0)
 

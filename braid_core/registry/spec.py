@@ -92,7 +92,7 @@ class ScaledOracleSpec(OracleSpec):
                 "c = 'auto' has to be chosen before the oracle is built",
                 where=f"oracle {self.type!r}",
                 why="the choice needs data",
-                fix="let `run` do it, call `choose_scale` of braid_core.experiment.calibration, or give a number",
+                fix="let `run` choose it, or give a number",
             )
         return self.c
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from braid_core.report.grouping import Group, Member
 from braid_core.report.numbers import UNKNOWN, duration, number
+from braid_core.report.reading import Judged
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Formatted for the page. ``runs`` are rows under ``headings``; ``oracles`` (method, rmse, rho, coverage, n)."""
+    """Formatted for the page. ``runs`` are rows under ``headings``; ``oracles`` under those of the page."""
 
     headings: tuple[str, ...]
     runs: list[tuple[str, ...]]
@@ -76,6 +77,14 @@ def _oracles(group: Group) -> list[tuple[str, ...]]:
     for member in group.members:
         facts = member.run.results.oracle
         if facts:
-            figures = (number(facts.rmse), number(facts.spearman), number(facts.coverage, 2))
-            rows.append((member.method, str(member.seed), *figures, str(facts.n_held_out or UNKNOWN)))
+            which = (str(member.seed), number(facts.c, 2))
+            rows.append((member.method, "at random", *which, *_judged(facts)))
+            if facts.shifted:
+                rows.append((member.method, "the best", *which, *_judged(facts.shifted)))
     return rows
+
+
+def _judged(facts: Judged) -> tuple[str, ...]:
+    shares = (number(facts.nll, 2), number(facts.coverage, 2))
+    lengths = (number(facts.width), number(facts.slack), number(facts.pinball))
+    return (number(facts.rmse), number(facts.spearman, 2), *shares, *lengths, str(facts.n_held_out or UNKNOWN))

@@ -89,13 +89,24 @@ class TaskFacts(Record):
     offline: Offline
 
 
-class OracleFacts(Record):
-    """How the oracle did on offline designs that it had not seen."""
+class Judged(Record):
+    """How an oracle did on offline designs that it had not seen."""
 
     rmse: Figure = None
     spearman: Figure = None
+    nll: Figure = None
     coverage: Figure = None
+    width: Figure = None
+    slack: Figure = None
+    pinball: Figure = None
     n_held_out: int | None = None
+
+
+class OracleFacts(Judged):
+    """The oracle of a run; ``shifted``: fitted to lower rewards only, on better designs than those."""
+
+    c: Figure = None
+    shifted: Judged | None = None
 
 
 class Results(Record):

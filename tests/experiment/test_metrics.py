@@ -2,59 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import pytest
 import torch
-from torch import Tensor
 
-from braid_core.experiment.metrics import distinct, diversity, judge_oracle, mean_or_none, novelty, stats
-from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silent, State, Tokens, Vectors
+from braid_core.experiment.metrics import distinct, diversity, mean_or_none, novelty, stats
+from braid_core.interfaces import Tokens
 
 NAN, INF = float("nan"), float("inf")
 DNA = Tokens("ACGT", 4)
 STRANDS = Tokens("ACGT", 4, ("reverse_complement",))
-
-
-@dataclass(frozen=True)
-class Belief(Posterior):
-    """Means as given, conservative one below."""
-
-    values: Tensor
-
-    @property
-    def mean(self) -> Tensor:
-        return self.values
-
-    @property
-    def std(self) -> Tensor:
-        return torch.ones_like(self.values)
-
-    def conservative(self) -> Tensor:
-        return self.values - 1
-
-
-class Believer(Oracle):
-    """Believes the first number of a vector."""
-
-    space = Vectors(1)
-
-    def fit(self, data: LabelledDesigns, generator: torch.Generator, log: Log = Silent()) -> None:  # noqa: B008
-        raise AssertionError("not to be fitted")
-
-    def posterior(self, x: Tensor) -> Belief:
-        return Belief(x[:, 0])
-
-    def state(self) -> State:
-        return State({})
-
-    def load_state(self, state: State) -> None:
-        del state
-
-
-def judged(believed: list[float], measured: list[float]) -> dict[str, float | int | None]:
-    return judge_oracle(Believer(), LabelledDesigns(torch.tensor(believed)[:, None], torch.tensor(measured)))
 
 
 def test_stats_interpolate_and_leave_out_what_is_unknown() -> None:
@@ -109,31 +65,3 @@ def test_diversity_is_the_mean_distance_of_pairs() -> None:
     assert diversity(DNA.encode(["AAAA", "AAAA"]), DNA) == 0
     assert diversity(DNA.encode(["AAAA"]), DNA) is None
     assert diversity(DNA.encode([]), DNA) is None
-
-
-def test_judging_an_oracle() -> None:
-    found = judged([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.5, 2.0])
-    assert found["rmse"] == pytest.approx(math.sqrt((0 + 1 + 0.25 + 4) / 4))
-    assert found["spearman"] == pytest.approx(1 - 6 * (0 + 4 + 0 + 4) / (4 * 15))
-    assert found["coverage"] == 0.75  # 2.0 is less than the promised 3
-    assert found["n_held_out"] == 4
-
-
-def test_a_promise_just_kept_is_kept() -> None:
-    assert judged([2.0, 2.0], [1.0, 0.5])["coverage"] == 0.5
-
-
-@pytest.mark.parametrize(
-    ("believed", "measured"),
-    [([1.0, 2.0], [1.0, 2.0]), ([1.0] * 4, [1.0, 2.0, 3.0, 4.0]), ([1.0, 2.0, 3.0], [5.0] * 3)],
-)
-def test_ranks_that_say_nothing_are_unknown(believed: list[float], measured: list[float]) -> None:
-    assert judged(believed, measured)["spearman"] is None
-
-
-def test_the_other_strand_is_neither_novel_nor_diverse() -> None:
-    space = Tokens("ACGT", 6, ("reverse_complement",))
-    x = space.encode(["AAACCC", "GGGTTT"])  # one molecule
-    assert novelty(x[:1], x[1:], space).tolist() == [0.0]
-    assert diversity(x, space) == 0.0
-    assert novelty(x[:1], x[1:], Tokens("ACGT", 6)).tolist() == [1.0]

@@ -112,7 +112,7 @@ def test_damaged_weights_are_named(stage: str, missing: bool, copy: Path) -> Non
 def test_weights_of_another_size(copy: Path) -> None:
     # A plugin that has changed since: what it builds from the same spec is not what was stored.
     manifest = read(copy, "manifest.json")
-    manifest["spec"]["oracle"]["width"] = 9
+    manifest["spec"]["oracle"]["network"]["width"] = 9
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(StoreError, match="the stored oracle does not fit its spec"):
         open_run(copy)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from braid_core.errors import DataError, SpecError
+from braid_core.experiment.reopen import open_run
 from braid_core.experiment.run import run
 from braid_core.experiment.spec import load_spec, parse_spec
 from braid_core.registry.hooks import hookimpl
@@ -70,8 +71,11 @@ def test_the_report_reads_every_figure(finished: Path) -> None:
     assert record.results.kl == own.kl
     assert record.results.oracle is not None
     assert record.results.oracle.n_held_out == 6
+    assert record.results.oracle.c == 1
+    assert record.results.oracle.shifted is not None
+    assert None not in (record.results.oracle.shifted.rmse, record.results.oracle.shifted.pinball)
     assert len(record.designs) == sum(row.n for row in record.results.rows[1:])
-    assert set(record.metrics["stage"]) == {"backbone", "oracle", "objective"}
+    assert set(record.metrics["stage"]) == {"backbone", "calibration", "oracle", "objective"}
 
 
 def test_another_seed_is_another_run(finished: Path, tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ def test_another_oracle_leaves_the_backbone(tmp_path: Path, computed: list[str])
     run(tiny(), tmp_path)
     computed.clear()
     run(tiny(oracle={"members": 3}), tmp_path)
-    assert computed == ["oracle", "objective", "references", "designs"]
+    assert computed == ["calibration", "oracle", "objective", "references", "designs"]
     assert len(stored(tmp_path, "backbone")) == 1
 
 
@@ -111,7 +115,8 @@ def test_another_oracle_leaves_the_draws_of_the_pretrained_model(tmp_path: Path)
         ({"objective": {"type": "strl"}}, AFTER_OBJECTIVE),
         ({"pool": 65}, ["references", "designs"]),
         ({"designs": 15}, ["references", "designs"]),
-        ({"holdout": 0.3}, ["oracle", "objective", "references", "designs"]),
+        ({"holdout": 0.3}, ["calibration", "oracle", "objective", "references", "designs"]),
+        ({"oracle": {"c": 2.0}}, ["oracle", "objective", "references", "designs"]),
         ({"backbone": {"width": 9}}, ["backbone", "objective", "references", "designs"]),
         ({"task": {"noise": 0.1}}, list(STAGES)),
         ({"seed": 5}, list(STAGES)),
@@ -141,11 +146,33 @@ def test_other_data_rerun_everything(tmp_path: Path, computed: list[str]) -> Non
 
 def test_methods_share_backbone_oracle_and_references(tmp_path: Path) -> None:
     runs = [run(tiny(objective={"type": method}), tmp_path) for method in ("braid", "strl")]
-    assert [len(stored(tmp_path, kind)) for kind in STAGES] == [1, 1, 2, 1, 2]
+    assert [len(stored(tmp_path, kind)) for kind in STAGES] == [1, 1, 1, 2, 1, 2]
     for method in ("Random", "Pretrained"):
         assert row(runs[0], method) == row(runs[1], method)
     weights = [load_file(run / "checkpoints" / "objective" / "state.safetensors") for run in runs]
     assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_the_scale_is_chosen_once_and_for_all(tmp_path: Path, computed: list[str]) -> None:
+    """c = "auto" needs no fit beyond those that every run makes, and a reopened run has the same scale."""
+    run(tiny(), tmp_path)
+    computed.clear()
+    folder = run(tiny(oracle={"c": "auto"}, task={"length": 5, "n": 300}), tmp_path)
+    assert computed == list(STAGES)
+    computed.clear()
+    again = run(tiny(oracle={"c": "auto", "coverage": 0.6}, task={"length": 5, "n": 300}), tmp_path)
+    assert computed == ["oracle", "objective", "references", "designs"]
+    c, lower = (read(made)["oracle"]["c"] for made in (folder, again))
+    assert 0 < lower < c
+    fixed = run(tiny(oracle={"c": c}, task={"length": 5, "n": 300}), tmp_path)
+    assert (fixed / "designs.csv").read_bytes() == (folder / "designs.csv").read_bytes()
+    drawn = [open_run(made).sample(10) for made in (folder, fixed)]
+    assert drawn[0].equals(drawn[1])
+
+
+def test_a_table_too_small_to_choose_a_scale_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="too small to choose c"):
+        run(tiny(oracle={"c": "auto"}, task={"n": 40}), tmp_path)
 
 
 def test_a_task_without_truth(tmp_path: Path) -> None:
@@ -185,7 +212,7 @@ def test_hooks_hear_of_the_whole_run(tmp_path: Path) -> None:
             self.heard.append("finished")
 
     run(tiny(), tmp_path, hooks=[Listener()])
-    steps = [(stage, True, True) for stage in ("backbone", "oracle", "objective")]
+    steps = [(stage, True, True) for stage in ("backbone", "calibration", "oracle", "objective")]
     assert Listener.heard == ["started", *steps, "finished"]
 
 

@@ -59,6 +59,8 @@ class KnnOracle(Oracle):
                 f"{len(data)} labelled designs are too few for {k} neighbours",
                 fix="measure more designs, or lower `neighbours`",
             )
+        if bool((data.y == data.y[0]).all()):
+            raise DataError("all rewards are equal", why="there is nothing to learn from them", fix="check the table")
         data = data.to(self.device)
         self.x, self.y = data.x, data.y
         variance = torch.ones_like(data.y) if data.variance is None else data.variance

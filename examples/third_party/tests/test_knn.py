@@ -23,7 +23,6 @@ class TestKnn(OracleContract):
     expected_failures: ClassVar = {
         "test_gradients_at_designs[Tokens-ACGT-6]": JUMPS,
         "test_gradients_at_designs[Tokens-ACGT-6-reverse_complement]": JUMPS,
-        "test_constant_rewards_are_refused": "accepted so far: the average of equal rewards is that reward",
     }
 
     def test_a_measured_design_leaves_no_doubt(self, oracle: KnnOracle, space: Space) -> None:
