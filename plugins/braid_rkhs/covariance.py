@@ -85,7 +85,8 @@ class Ridge(Stateful):
     def bonus(self, phi: Float[Tensor, "b d"], residual: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """As above; not negative, and its gradient is finite also at 0."""
         constants = self.constants.at(phi.dtype)
-        square = (phi @ constants["factor"]).square().sum(1) + residual * constants["residual"]
+        spread: Tensor = torch.linalg.vector_norm(phi @ constants["factor"], dim=1)
+        square = spread.square() + residual * constants["residual"]
         return square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
 
     def state(self) -> State:

@@ -137,15 +137,16 @@ class NystroemFeatures(KernelFeatures):
     def _kernel(self, forms: Float[Tensor, "g b p"]) -> Float[Tensor, "b m"]:
         points = self.constants.at(forms.dtype)["points"]
         offset = (points.square().sum(1) + forms.square().sum(-1, keepdim=True)) / 2
-        return (forms @ points.T - offset).exp().mean(0)
+        return _mean((forms @ points.T - offset).exp())
 
     def __call__(self, x: Float[Tensor, " b *event"]) -> Float[Tensor, "b d"]:
         return self._kernel(self._forms(x)) @ self.constants.at(x.dtype)["projection"]
 
     def residual(self, x: Float[Tensor, " b *event"], phi: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
         forms = self._forms(x)
-        own = (-(forms - forms[0]).square().sum(-1) / 2).exp().mean(0)  # k(x, x)
-        return (own - phi.square().sum(1)).clamp(min=0)  # rounds below 0 at landmarks
+        own = _mean((-(forms - forms[0]).square().sum(-1) / 2).exp())  # k(x, x)
+        spanned: Tensor = torch.linalg.vector_norm(phi, dim=1).square()
+        return (own - spanned).clamp(min=0)  # rounds below 0 at landmarks
 
 
 class FourierFeatures(KernelFeatures):
@@ -168,7 +169,12 @@ class FourierFeatures(KernelFeatures):
     def __call__(self, x: Float[Tensor, " b *event"]) -> Float[Tensor, "b d"]:
         constants = self.constants.at(x.dtype)
         angle: Tensor = self._forms(x) @ constants["weight"] + constants["phase"]
-        return math.sqrt(2 / angle.shape[-1]) * angle.cos().mean(0)
+        return math.sqrt(2 / angle.shape[-1]) * _mean(angle.cos())
+
+
+def _mean(forms: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The mean over all forms; where there is one, it is taken as it is (``mean`` would cost more than the cosine)."""
+    return forms[0] if len(forms) == 1 else forms.mean(0)
 
 
 def _centre(sample: Float[Tensor, " n *event"]) -> Float[Tensor, " p"]:
