@@ -20,6 +20,7 @@ from braid_discrete.exact import ExactChain, optimum
 from braid_tasks import MotifSpec
 
 from braid_core.interfaces import Backbone, LabelledDesigns, Oracle, Problem, Streams
+from braid_core.nets.spec import NetworkSpec
 from braid_core.tuning.letters import by_substitution
 from braid_core.tuning.rollout import rollout
 
@@ -40,7 +41,7 @@ def setting(seed: int) -> tuple[LabelledDesigns, Oracle, torch.Tensor]:
     """Offline data, an oracle fitted to them, and the designs to pretrain on."""
     task = TASK.build(seed)
     data = task.offline()
-    oracle = BootstrapSpec(width=64, train_steps=600).build(task.space, CPU)
+    oracle = BootstrapSpec(network=NetworkSpec(width=64, train_steps=600)).build(task.space, CPU)
     oracle.fit(data, Streams(seed).get("oracle"))
     return data, oracle, task.unlabelled()
 

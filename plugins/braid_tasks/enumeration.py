@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -29,10 +26,3 @@ def place_values(alphabet: int, length: int) -> Int[Tensor, " l"]:
 def nan_where_undefined(y: Float[Tensor, " b"], x: Float[Tensor, "b l v"]) -> Float[Tensor, " b"]:
     """``y``, but NaN where the design has a NaN or infinite entry: argmax would read a letter there as well."""
     return torch.where(x.flatten(1).isfinite().all(1), y, torch.nan)
-
-
-def letters_of(designs: Sequence[str], alphabet: str, length: int) -> Int[Tensor, "b l"]:
-    """Letter indices of designs that are known to fit: one table lookup for all letters of a large file."""
-    index = np.zeros(256, dtype=np.int64)
-    index[list(alphabet.encode())] = np.arange(len(alphabet))
-    return torch.from_numpy(index[np.frombuffer("".join(designs).encode("ascii"), dtype=np.uint8)]).reshape(-1, length)

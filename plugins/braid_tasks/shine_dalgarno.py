@@ -11,7 +11,7 @@ from torch import Tensor
 
 from braid_core.interfaces import LabelledDesigns, Task, Tokens
 from braid_tasks import ShineDalgarnoSpec
-from braid_tasks.enumeration import all_letters, codes_of, letters_of, nan_where_undefined
+from braid_tasks.enumeration import all_letters, codes_of, nan_where_undefined
 from braid_tasks.fingerprint import fingerprint
 from braid_tasks.offline import offline_note, offline_side
 from braid_tasks.packaged import data_file, read_columns
@@ -47,7 +47,7 @@ def read_landscape(file: Traversable) -> tuple[Float[Tensor, " b"], Float[Tensor
     NaN where a 9-mer was not measured. Raises :class:`DataError` if the file is damaged.
     """
     frame = read_columns(file, SHA256, "the Shine-Dalgarno landscape", ["sequence", "y", "y_var"])
-    codes = codes_of(letters_of(frame["sequence"].to_list(), LETTERS, LENGTH), len(LETTERS))
+    codes = codes_of(Tokens(LETTERS, LENGTH).encode(frame["sequence"].to_list()).argmax(-1), len(LETTERS))
     table = torch.full((2, len(LETTERS) ** LENGTH), torch.nan, dtype=torch.float64)
     table[:, codes] = torch.tensor(frame[["y", "y_var"]].to_numpy(dtype="float64").T)
     return table[0], table[1]

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from braid_core.interfaces import Tokens
 from braid_tasks import UTRSpec
-from braid_tasks.enumeration import letters_of
 from braid_tasks.families import families
 from braid_tasks.library import Library, LibraryTask
 from braid_tasks.packaged import data_file, read_columns
@@ -49,7 +48,7 @@ class UTR(LibraryTask):
 
     def _read(self) -> Library:
         frame = read_columns(packaged(), SHA256, "the UTR library", ["utr", "rl"])
-        letters = letters_of(frame["utr"].to_list(), LETTERS, LENGTH)
+        letters = self.space.encode(frame["utr"].to_list()).argmax(-1)
         y = torch.tensor(frame["rl"].to_numpy(dtype="float64"))
         every = torch.ones(len(y), dtype=torch.bool)
         pretraining = every if self.spec.unlabelled == "all" else None

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from braid_core.interfaces import Tokens
 from braid_tasks import YeastPromoterSpec
-from braid_tasks.enumeration import letters_of
 from braid_tasks.families import families
 from braid_tasks.library import Library, LibraryTask
 from braid_tasks.packaged import data_file, read_columns
@@ -56,7 +55,7 @@ class YeastPromoter(LibraryTask):
     def _read(self) -> Library:
         column = f"expression_{self.spec.medium}"
         frame = read_columns(packaged(), SHA256, "the yeast promoter library", ["sequence", "origin", column])
-        letters = letters_of(frame["sequence"].to_list(), LETTERS, LENGTH)
+        letters = self.space.encode(frame["sequence"].to_list()).argmax(-1)
         y = torch.tensor(frame[column].to_numpy(dtype="float64"))
         origin = frame["origin"].to_list()
         offered = _any_of(origin, self.spec.origins)

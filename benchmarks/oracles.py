@@ -1,0 +1,267 @@
+"""How good are the oracles, and does c = "auto" keep its word? Offline figures on four real data sets.
+
+Each cell holds out a quarter of a data set, fits an oracle to the designs of the rest below their 80 % reward quantile
+(the *offline* table of that cell), chooses c from this table alone, and looks at the held-out quarter: what is like the
+table, what is better than anything in it, and the 5 % that the oracle likes best, which stand for what a run delivers.
+Beside c = 1 and c = "auto" stands a constant below the prediction, chosen on the same designs as c.
+
+    python benchmarks/oracles.py run      # each cell in a process of its own; finished ones are kept in runs/oracles
+    python benchmarks/oracles.py table    # prints Markdown from the finished cells
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from braid_bootstrap import BootstrapSpec
+from braid_gp import GPSpec
+from braid_rkhs import RKHSSpec
+from braid_tasks import ShineDalgarnoSpec, TFBind8Spec, UTRSpec, YeastPromoterSpec
+from torch import Tensor
+
+from braid_core.errors import DataError
+from braid_core.experiment.calibration import COVERAGE, LOWER, Beliefs, Shifted, beliefs, judge, shift, with_scale
+from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silent, Space, State, Streams
+from braid_core.nets.reward import RewardModel
+from braid_core.nets.spec import NetworkSpec
+from braid_core.registry.spec import OracleSpec, TaskSpec
+
+CPU, OUT = torch.device("cpu"), Path("runs/oracles")
+DATA: dict[str, TaskSpec] = {
+    "TF-Bind-8": TFBind8Spec(cap=1),
+    "Shine–Dalgarno": ShineDalgarnoSpec(cap=1),
+    "UTR": UTRSpec(cap=1),
+    "yeast promoters": YeastPromoterSpec(cap=1),
+}
+SIZES, SEEDS = (1_000, 10_000, 0), (0, 1, 2)  # 0: all
+HELD_OUT, LIKED = 0.25, 0.05
+FIGURES = ("rmse", "spearman", "nll", "coverage", "width", "slack", "pinball")
+
+
+@dataclass(frozen=True)
+class Certain(Posterior):
+    """One network has no doubts."""
+
+    value: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        return self.value
+
+    @property
+    def std(self) -> Tensor:
+        return torch.zeros_like(self.value)
+
+    def conservative(self) -> Tensor:
+        return self.value
+
+
+class Single(Oracle):
+    """What everybody starts with: one network, and its word is taken."""
+
+    def __init__(self, space: Space) -> None:
+        self.space, self.model = space, RewardModel(NetworkSpec(), space, 1, CPU)
+
+    def fit(self, data: LabelledDesigns, generator: torch.Generator, log: Log = Silent()) -> None:  # noqa: B008
+        self.model.fit(data, generator, log)
+
+    def posterior(self, x: Tensor) -> Certain:
+        return Certain(self.model.predict(x)[0])
+
+    def state(self) -> State:
+        return self.model.state()
+
+    def load_state(self, state: State) -> None:
+        self.model.load_state(state)
+
+
+class SingleSpec(OracleSpec):
+    """The single network as an oracle."""
+
+    type: str = "single"
+
+    def build(self, space: Space, device: torch.device) -> Single:
+        return Single(space)
+
+
+ORACLES: dict[str, OracleSpec] = {
+    "single": SingleSpec(),
+    "bootstrap": BootstrapSpec(),
+    "gp": GPSpec(),
+    "gp, learned": GPSpec(features="learned"),
+    "rkhs, learned": RKHSSpec(),
+    "rkhs, Nyström": RKHSSpec(features="nystroem"),
+}
+
+
+def tables(data: LabelledDesigns, n: int, streams: Streams) -> tuple[LabelledDesigns, LabelledDesigns, float]:
+    """The offline table of a cell, the designs held out, and the reward below which the table lies."""
+    rest, held_out = data.split(HELD_OUT, streams.get("outer"))
+    cap = float(rest.y.quantile(LOWER))
+    offline = rest.take((rest.y <= cap).nonzero().flatten())
+    if n >= len(offline):
+        raise DataError(f"{len(offline)} designs are not more than {n}")
+    return (offline.split(n / len(offline), streams.get("size"))[1] if n else offline), held_out, cap
+
+
+def peak() -> float:
+    """The largest memory of this process since the last :func:`forget_peak`, in MB (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def pace(oracle: Oracle, x: Tensor, gradient: bool, seconds: float = 1.0) -> float:
+    """Designs a second in batches of 512, with the gradient of the conservative score or without."""
+    batch, done, start = x[torch.arange(512) % len(x)].clone().requires_grad_(gradient), 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        with torch.set_grad_enabled(gradient):
+            score = oracle.posterior(batch).conservative()
+            if gradient:
+                torch.autograd.grad(score.sum(), batch)
+        done += len(batch)
+    return done / (time.perf_counter() - start)
+
+
+def cell(name: str, n: int, label: str, seed: int) -> dict[str, Any]:
+    """All figures of one oracle on one table."""
+    torch.set_num_threads(1)
+    task, streams, spec = DATA[name].build(seed), Streams(seed), ORACLES[label]
+    offline, held_out, cap = tables(task.offline(), n, streams)
+    oracle = with_scale(spec, 1.0).build(task.space, CPU)
+    forget_peak()
+    before, start = peak(), time.perf_counter()
+    oracle.fit(offline, streams.get("oracle"))
+    found: dict[str, Any] = {"seconds": time.perf_counter() - start, "memory": peak() - before, "offline": len(offline)}
+    found |= {"pace": pace(oracle, held_out.x, False), "pace_gradient": pace(oracle, held_out.x, True)}
+
+    shifted = shift(spec, offline, task.space, CPU, streams, Silent())
+    assert shifted is not None
+    plain = replace(shifted.beliefs, conservative=shifted.beliefs.mean - 1)
+    found["offset"] = Shifted(plain, shifted.y, shifted.threshold).scale(COVERAGE)
+    found["c"] = None if label == "single" else shifted.scale(COVERAGE)
+    believed, y = beliefs(oracle, held_out.x), held_out.y
+    liked = torch.zeros_like(y, dtype=torch.bool)
+    liked[believed.mean.topk(round(LIKED * len(y))).indices] = True
+    found["unit"] = offline.std
+    for part, rows in {"like the table": y <= cap, "better": y > cap, "liked": liked}.items():
+        found[part] = {
+            bound: judge(scaled, y[rows]) for bound, scaled in bounds(believed.take(rows), found["c"], found["offset"])
+        }
+    return found
+
+
+def bounds(believed: Beliefs, c: float | None, offset: float) -> list[tuple[str, Beliefs]]:
+    """The lower bounds that are compared."""
+    found = [("constant", replace(believed, conservative=believed.mean - offset))]
+    if c is not None:
+        found = [("c = 1", believed), *found]
+        found.append(("auto", replace(believed, conservative=believed.mean - c * believed.penalty)))
+    return found
+
+
+def run() -> None:
+    """Every cell that is not there yet, the quick and small ones first."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    for seed, n, (name, label) in product(SEEDS, SIZES, product(DATA, ORACLES)):
+        path = OUT / f"{name}-{n or 'all'}-{label}-{seed}.json".replace(" ", "_")
+        if path.exists() or (seed and not n):
+            continue
+        done = subprocess.run(
+            [sys.executable, __file__, "cell", name, str(n), label, str(seed)], capture_output=True, text=True
+        )
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1]
+            print(f"{path.name}: {last}", flush=True)
+            continue
+        path.write_text(done.stdout)
+        print(f"{path.name}: {json.loads(done.stdout)['seconds']:.1f} s", flush=True)
+
+
+def table() -> None:
+    """Markdown of the finished cells: means over seeds, rewards in standard deviations of the offline table."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "gpytorch", "scikit-learn"))
+    print(
+        f"{libraries}, Python {platform.python_version()}, {platform.machine()}, one thread, {datetime.now(UTC):%F}\n"
+    )
+    for name in DATA:
+        print(f"## {name}\n")
+        for n in SIZES:
+            found = {label: load(name, n, label) for label in ORACLES}
+            known = {label: cells for label, cells in found.items() if cells}
+            if known:
+                print_size(n, known)
+
+
+def load(name: str, n: int, label: str) -> list[dict[str, Any]]:
+    pattern = f"{name}-{n or 'all'}-{label}-[0-9].json".replace(" ", "_")
+    return [json.loads(path.read_text()) for path in sorted(OUT.glob(pattern))]
+
+
+def mean(cells: list[dict[str, Any]], *path: str, unit: bool = False) -> str:
+    """The mean over cells of the figure at ``path``, in the cell's unit if it is a reward."""
+    values = []
+    for found in cells:
+        value: Any = found
+        for key in path:
+            value = value.get(key) if value else None
+        if value is not None:
+            values.append(value / (found["unit"] if unit else 1))
+    if not values:
+        return "–"
+    size = sum(values) / len(values)
+    return f"{size:,.0f}" if abs(size) >= 100 else f"{size:.1f}" if abs(size) >= 10 else f"{size:.2f}"
+
+
+def print_size(n: int, known: dict[str, list[dict[str, Any]]]) -> None:
+    cells = next(iter(known.values()))
+    print(f"### {cells[0]['offline']:,} designs, {len(cells)} seed(s)\n")
+    print("| oracle | fit s | MB | designs/s | with gradient | RMSE | ρ | NLL | RMSE better | ρ better |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for label, cells in known.items():
+        cost = [mean(cells, key) for key in ("seconds", "memory", "pace", "pace_gradient")]
+        bound = "constant"  # figures of the mean are the same for all bounds
+        like = [mean(cells, "like the table", bound, key, unit=key == "rmse") for key in ("rmse", "spearman", "nll")]
+        better = [mean(cells, "better", bound, key, unit=key == "rmse") for key in ("rmse", "spearman")]
+        print(f"| {label} | {' | '.join(cost + like + better)} |")
+    print(
+        "\n| oracle | bound | scale | coverage, width: like the table | better | liked | slack liked | pinball liked |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for label, cells in known.items():
+        for bound, scale in (
+            ("c = 1", "–"),
+            ("auto", mean(cells, "c")),
+            ("constant", mean(cells, "offset", unit=True)),
+        ):
+            if all(bound in found["liked"] for found in cells):
+                pairs = [
+                    f"{mean(cells, part, bound, 'coverage')}, {mean(cells, part, bound, 'width', unit=True)}"
+                    for part in ("like the table", "better", "liked")
+                ]
+                rest = [mean(cells, "liked", bound, key, unit=True) for key in ("slack", "pinball")]
+                print(f"| {label} | {bound} | {scale} | {' | '.join(pairs + rest)} |")
+    print(flush=True)
+
+
+if __name__ == "__main__":
+    command, *rest = sys.argv[1:] or ["table"]
+    if command == "cell":
+        name, n, label, seed = rest
+        print(json.dumps(cell(name, int(n), label, int(seed))))
+    else:
+        {"run": run, "table": table}[command]()
