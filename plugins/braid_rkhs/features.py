@@ -104,7 +104,7 @@ class NystroemFeatures(KernelFeatures):
     """φ(x) = S^(−½)Uᵀ k(Z, x) with landmarks Z and k(Z, Z) = U S Uᵀ (Williams & Seeger 2001).
 
     φᵀφ is the part of the kernel that the landmarks span: it vanishes far from all of them, and with it any bonus made
-    of φ alone. :meth:`residual` is the rest.
+    of φ alone. :meth:`residual` is the rest; it shrinks with more landmarks, not with more data.
 
     Directions below :data:`RESOLVED` are left out: their S^(−½) would amplify the rounding of k in float32 until φᵀφ is
     no longer known to the precision that the residual needs. They count as residual. Bonuses whose kernel variance,
@@ -179,4 +179,4 @@ def _mean(forms: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 def _centre(sample: Float[Tensor, " n *event"]) -> Float[Tensor, " p"]:
     """The mean, rounded to what float32 holds: it is then the same in float32."""
-    return sample.double().flatten(1).mean(0).float().double()
+    return sample.flatten(1).mean(0, dtype=torch.float64).float().double()

@@ -57,9 +57,8 @@ class RKHSOracle(Oracle):
     The sum is over the measured designs, each with the number wᵢ of its measurements, or with its precision in units
     of the mean precision of a measurement. Rewards are standardised inside: ĝ is in their units, √(1/λ) standard
     deviations of them where nothing is known. With learned features the prediction is the network's own, with kernel
-    features it is the ridge regression that has the same φ, w and λ. Its Bayesian reading: the reward has a prior
-    variance of 1 and a measurement a noise variance of λ, in units in which ĝ is c/√λ times the posterior's standard
-    deviation.
+    features it is the ridge regression that has the same φ, w and λ. In Bayesian terms, with a prior variance of 1 and a
+    noise variance of λ in units of the rewards' variance, the posterior has the standard deviation √λ·ĝ/c.
     """
 
     def __init__(self, spec: RKHSSpec, space: Space, device: torch.device) -> None:
@@ -138,10 +137,10 @@ class RKHSOracle(Oracle):
     def state(self) -> State:
         own = {"location": self.location.detach().clone(), "scale": self.scale.detach().clone()}
         features, ridge = self.features.state().prefixed("features"), self.ridge.state().prefixed("ridge")
-        return State({**own, **features.tensors, **ridge.tensors})
+        return State({**own, **features.tensors, **ridge.tensors}, features.meta)
 
     def load_state(self, state: State) -> None:
-        self.features.load_state(State(state.under("features")))
+        self.features.load_state(State(state.under("features"), state.meta))
         self.ridge.load_state(State(state.under("ridge")))
         self.location, self.scale = state.tensors["location"], state.tensors["scale"]
 
