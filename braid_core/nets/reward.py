@@ -117,9 +117,7 @@ class RewardModel(Stateful):
             values = torch.cat([self._standardised(block) for block in torch.split(validation.x, BLOCK)], dim=1)
             return (held_weight * (values - held).square()).mean(1)
 
-        schedule = Schedule(
-            self.spec.train_steps, self.spec.learning_rate, weight_decay=self.spec.weight_decay, patience=20
-        )
+        schedule = Schedule(self.spec.train_steps, self.spec.learning_rate, weight_decay=self.spec.weight_decay)
         train(self._parameters(), loss, validate, schedule, log)
         for parameter in self._parameters():
             parameter.requires_grad_(False)

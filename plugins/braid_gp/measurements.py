@@ -59,7 +59,8 @@ def measured(data: LabelledDesigns, space: Space) -> tuple[Float[Tensor, " n *ev
     Raises :class:`DataError` for fewer than two designs and for rewards that are all equal.
     """
     variance = None if data.variance is None else data.variance.double()
-    merged, count = replace(data, y=data.y.double(), variance=variance).merged(space)
+    data = replace(data, y=data.y.double(), variance=variance)  # single precision would drown the scatter of repeats
+    merged, count = data.merged(space)
     _refuse(merged.y)
     location, scale = merged.y.mean(), merged.y.std()
     y, ones = (merged.y - location) / scale, torch.ones_like(merged.y)
@@ -70,7 +71,7 @@ def measured(data: LabelledDesigns, space: Space) -> tuple[Float[Tensor, " n *ev
     within = float(((data.y - location) / scale).square().sum() - (count * y.square()).sum())
     if within <= LEAST_NOISE * extra:
         return merged.x, Measurements(y, ones, 0 * ones, location, scale)
-    return merged.x, Measurements(y, 1 / count, 0 * ones, location, scale, 0.0, extra, within)
+    return merged.x, Measurements(y, 1 / count.double(), 0 * ones, location, scale, 0.0, extra, within)
 
 
 def _refuse(y: Float[Tensor, " n"]) -> None:

@@ -57,8 +57,8 @@ class RKHSOracle(Oracle):
     The sum is over the measured designs, each with the number wᵢ of its measurements, or with its precision in units
     of the mean precision of a measurement. Rewards are standardised inside: ĝ is in their units, √(1/λ) standard
     deviations of them where nothing is known. With learned features the prediction is the network's own, with kernel
-    features it is the ridge regression that has the same φ, w and λ. In Bayesian terms, with a prior variance of 1 and a
-    noise variance of λ in units of the rewards' variance, the posterior has the standard deviation √λ·ĝ/c.
+    features it is the ridge regression that has the same φ, w and λ. In Bayesian terms: with a prior variance of 1 and
+    a noise variance of λ, in units of the rewards' variance, the posterior has the standard deviation √λ·ĝ/c.
     """
 
     def __init__(self, spec: RKHSSpec, space: Space, device: torch.device) -> None:

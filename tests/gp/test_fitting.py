@@ -138,7 +138,7 @@ def test_repeats_count_as_in_the_likelihood_of_every_row() -> None:
     x = points(20)
     member = torch.arange(20).repeat_interleave(torch.arange(20) % 3 + 1)
     y = wave(x[member])
-    count = member.bincount()
+    count = member.bincount().double()
     average = torch.zeros(20, dtype=torch.float64).index_add(0, member, y) / count
     within = float((y - average[member]).square().sum())
     loss, typical = objective("rbf", x, table(average, 1 / count, extra=len(y) - 20, within=within))

@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from braid_core.errors import BraidError, DataError, SpecError
-from braid_core.interfaces import LabelledDesigns, Space, Tokens, Vectors
+from braid_core.interfaces import LabelledDesigns, Silent, Space, Tokens, Vectors
+from braid_core.nets.reward import RewardModel
+from braid_core.nets.spec import NetworkSpec
 from tests.checks import seeded
 from tests.doubles import Heard
 
@@ -295,7 +297,7 @@ def test_the_oracle_is_reopened_from_its_state(options: dict[str, Any]) -> None:
 
 
 def test_the_state_is_a_copy() -> None:
-    oracle, x = fitted(), SPACE.random(5, seeded(3))
+    oracle, x = fitted(), SPACE.random(5, seeded(3)).double()
     before = beliefs(oracle, x)
     for tensor in oracle.state().tensors.values():
         tensor.zero_()
@@ -318,10 +320,27 @@ def test_a_mean_alone_costs_no_variance() -> None:
     assert "std" not in vars(posterior)
 
 
-def test_features_that_hardly_vary_are_not_blown_up() -> None:
-    oracle = fitted(**LEARNED)
-    assert isinstance(oracle.inputs, Learned)
-    features = oracle.inputs(data().x)[0]
-    assert features.std(0).max().item() == pytest.approx(1, abs=1e-3)
-    assert float(features.std(0).max()) <= 1 + 1e-4
-    assert float(oracle.inputs.std.min()) >= 0.9e-3 * float(oracle.inputs.std.max())
+class Fixed(RewardModel):
+    """Features that are given: twice the first coordinate, a millionth of the second, and a constant."""
+
+    def features(self, x: Tensor) -> Tensor:
+        return torch.stack([2 * x[:, 0], 1e-6 * x[:, 1], torch.ones(len(x))], dim=1)[None]
+
+    def fit(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+def test_features_are_standardised_but_those_that_hardly_vary_are_not_blown_up() -> None:
+    x = torch.randn(50, 2, generator=seeded())
+    inputs = Learned(Fixed(NetworkSpec(), Vectors(2), 1, torch.device("cpu")))
+    inputs.fit(LabelledDesigns(x, x[:, 0]), seeded(), Silent())
+    features = inputs(x)[0]
+    torch.testing.assert_close(features.mean(0), torch.zeros(3), rtol=0, atol=1e-6)
+    torch.testing.assert_close(features[:, 0], (x[:, 0] - x[:, 0].mean()) / x[:, 0].std())
+    assert float(features[:, 1:].abs().max()) < 0.01
+
+
+def test_features_that_do_not_vary_at_all_give_the_average() -> None:
+    inputs = Learned(Fixed(NetworkSpec(), Vectors(2), 1, torch.device("cpu")))
+    inputs.fit(LabelledDesigns(torch.zeros(9, 2), torch.rand(9)), seeded(), Silent())
+    assert inputs(torch.zeros(9, 2)).tolist() == [[[0, 0, 0]] * 9]
