@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from braid_core.errors import DataError
-from braid_core.interfaces import LabelledDesigns
+from braid_core.interfaces import LabelledDesigns, Tokens, Vectors
 from tests.checks import seeded
 
 
@@ -83,3 +83,32 @@ def test_neither_side_of_a_split_is_empty(share: float) -> None:
 def test_one_group_cannot_be_split() -> None:
     with pytest.raises(DataError, match="1 group"):
         table(5, torch.zeros(5).long()).split(0.5, seeded())
+
+
+def test_copies_are_averaged_and_counted() -> None:
+    """ACGA three times, once as its other strand TCGT; AAAA twice, once as TTTT; the palindrome ACGT once."""
+    space = Tokens("ACGT", 4, ("reverse_complement",))
+    x = space.encode(["ACGA", "AAAA", "TCGT", "ACGT", "ACGA", "TTTT"])
+    data = LabelledDesigns(x, torch.tensor([1.0, 5.0, 2.0, 7.0, 6.0, 8.0]), group=torch.tensor([4, 5, 4, 6, 4, 5]))
+    merged, count = data.merged(space)
+    found = {space.decode(merged.x)[k]: (float(merged.y[k]), int(count[k])) for k in range(len(merged))}
+    assert found == {"ACGA": (3.0, 3), "AAAA": (6.5, 2), "ACGT": (7.0, 1)}
+    assert merged.variance is None
+    assert merged.group is not None
+    assert sorted(merged.group.tolist()) == [4, 5, 6]
+
+
+def test_precise_copies_count_more() -> None:
+    """1 ± √.5 and 4 ± 1: weights 2 and 1, mean 2, variance 1/3."""
+    x = torch.zeros(2, 3)
+    data, count = LabelledDesigns(x, torch.tensor([1.0, 4.0]), torch.tensor([0.5, 1.0])).merged(Vectors(3))
+    assert data.variance is not None
+    assert (float(data.y), int(count)) == (pytest.approx(2), 2)
+    assert float(data.variance) == pytest.approx(1 / 3)
+
+
+def test_without_copies_nothing_changes() -> None:
+    data = LabelledDesigns(torch.eye(3), torch.arange(3.0))
+    merged, count = data.merged(Vectors(3))
+    assert merged is data
+    assert count.tolist() == [1, 1, 1]
