@@ -74,4 +74,4 @@ class Learned(Inputs):
 
     def load_state(self, state: State) -> None:
         self.model.load_state(State(state.under("network")))
-        self.mean, self.std = state.tensors["mean"], state.tensors["std"]
+        self.mean, self.std = (state.tensors[name].to(self.model.device) for name in ("mean", "std"))

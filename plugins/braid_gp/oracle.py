@@ -22,24 +22,22 @@ from braid_gp.regression import Regression
 
 @dataclass(frozen=True)
 class GPPosterior(Posterior):
-    """Mean and standard deviation of the latent reward; nothing of the variance is computed until it is asked for."""
+    """Mean and standard deviation of the latent reward; the variance is not computed until it is asked for."""
 
     expansion: Expansion
     forms: Float[Tensor, "g b d"]
+    cross: Float[Tensor, "b m"]
     measurement: Float[Tensor, ""]
     c: float
 
-    @cached_property
-    def _cross(self) -> Float[Tensor, "b m"]:
-        return self.expansion.cross(self.forms)
-
-    @cached_property
+    @property
     def mean(self) -> Float[Tensor, " b"]:
-        return self.expansion.mean(self._cross)
+        return self.expansion.mean(self.cross)
 
     @cached_property
     def std(self) -> Float[Tensor, " b"]:
-        return self.expansion.variance(self.forms, self._cross).sqrt()
+        with torch.set_grad_enabled(self.cross.requires_grad):  # kept: whoever asks first must not decide for all
+            return self.expansion.variance(self.forms, self.cross).sqrt()
 
     def conservative(self) -> Float[Tensor, " b"]:
         return self.mean - self.c * self.std
@@ -109,7 +107,8 @@ class GPOracle(Oracle):
         expansion, measurement = self._fitted()
         if x.dtype not in self._rounded:
             self._rounded[x.dtype] = expansion.to(x.dtype)
-        return GPPosterior(self._rounded[x.dtype], self.inputs(x), measurement, self.c)
+        rounded, forms = self._rounded[x.dtype], self.inputs(x)
+        return GPPosterior(rounded, forms, rounded.cross(forms), measurement, self.c)
 
     def state(self) -> State:
         expansion, measurement = self._fitted()

@@ -316,8 +316,18 @@ def test_prediction_needs_no_gpytorch() -> None:
 
 def test_a_mean_alone_costs_no_variance() -> None:
     posterior = fitted().posterior(SPACE.random(5, seeded(3)))
-    assert posterior.mean is posterior.mean
+    assert posterior.mean.shape == (5,)
     assert "std" not in vars(posterior)
+    assert posterior.std is posterior.std
+
+
+def test_a_look_at_the_figures_leaves_the_gradient() -> None:
+    posterior = fitted().posterior(SPACE.random(5, seeded(3)).requires_grad_())
+    with torch.no_grad():
+        assert bool((posterior.std > 0).all())
+        assert bool(posterior.mean.isfinite().all())
+    assert posterior.std.requires_grad
+    assert posterior.mean.requires_grad
 
 
 class Fixed(RewardModel):
