@@ -10,6 +10,10 @@ from torch import Tensor
 
 from braid_gp.kernel import Kind, covariance, prior_variance
 
+ROUNDING = 2e-3
+"""What single precision may cost, in standard deviations of the belief."""
+TRIED = 256
+
 
 @dataclass(frozen=True)
 class Expansion:
@@ -52,3 +56,19 @@ class Expansion:
         prior = self.scale * prior_variance(self.kind, self.locate(forms))
         least = float(self.scale) * torch.finfo(cross.dtype).eps
         return (prior - (cross @ self.root.T).square().sum(1)).clamp(min=least)
+
+    def predict(self, forms: Float[Tensor, "g b d"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        """Mean and standard deviation."""
+        cross = self.cross(forms)
+        return self.mean(cross), self.variance(forms, cross).sqrt()
+
+    def survives_rounding(self) -> bool:
+        """Whether single precision will do, tried on the rows and half-way between them.
+
+        Not for smooth rewards with little noise: these are small differences of large terms.
+        """
+        rows = self.rows[:, :TRIED] * self.lengthscale + self.centre
+        forms = torch.cat([rows, (rows + rows.roll(1, 1)) / 2], dim=1)
+        (mean, std), rounded = self.predict(forms), self.to(torch.float32).predict(forms.float())
+        allowed = ROUNDING * std
+        return all(bool(((a - b).abs() <= allowed).all()) for a, b in zip((mean, std), rounded, strict=True))

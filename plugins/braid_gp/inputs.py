@@ -70,8 +70,8 @@ class Learned(Inputs):
 
     def state(self) -> State:
         network = self.model.state().prefixed("network")
-        return State({**network.tensors, "mean": self.mean.clone(), "std": self.std.clone()})
+        return State({**network.tensors, "mean": self.mean.clone(), "std": self.std.clone()}, network.meta)
 
     def load_state(self, state: State) -> None:
-        self.model.load_state(State(state.under("network")))
+        self.model.load_state(State(state.under("network"), state.meta))
         self.mean, self.std = (state.tensors[name].to(self.model.device) for name in ("mean", "std"))

@@ -29,15 +29,16 @@ class GPPosterior(Posterior):
     cross: Float[Tensor, "b m"]
     measurement: Float[Tensor, ""]
     c: float
+    dtype: torch.dtype
 
     @property
     def mean(self) -> Float[Tensor, " b"]:
-        return self.expansion.mean(self.cross)
+        return self.expansion.mean(self.cross).to(self.dtype)
 
     @cached_property
     def std(self) -> Float[Tensor, " b"]:
         with torch.set_grad_enabled(self.cross.requires_grad):  # kept: whoever asks first must not decide for all
-            return self.expansion.variance(self.forms, self.cross).sqrt()
+            return self.expansion.variance(self.forms, self.cross).sqrt().to(self.dtype)
 
     def conservative(self) -> Float[Tensor, " b"]:
         return self.mean - self.c * self.std
@@ -45,7 +46,7 @@ class GPPosterior(Posterior):
     @property
     def noise(self) -> Float[Tensor, " b"]:
         """σ², with the median of the given variances where there are any."""
-        return self.measurement.to(self.forms.dtype).expand(self.forms.shape[1])
+        return self.measurement.to(self.dtype).expand(self.forms.shape[1])
 
 
 class GPOracle(Oracle):
@@ -61,7 +62,7 @@ class GPOracle(Oracle):
         if spec.features == "learned":
             self.inputs = Learned(RewardModel(spec.network or NetworkSpec(), space, 1, device))
         self._learned: tuple[Expansion, Tensor] | None = None
-        self._rounded: dict[torch.dtype, Expansion] = {}
+        self._at: dict[torch.dtype, Expansion] = {}
 
     def fit(
         self,
@@ -91,11 +92,12 @@ class GPOracle(Oracle):
         anchors = chosen if len(x) <= self.spec.exact else order[: self.spec.inducing]
         regression = Regression(self.spec.kernel, assumed, table, forms, centre)
         expansion, evidence = regression.condition(anchors)
-        self._set(expansion, table.measurement(assumed.noise))
+        self._set(expansion, table.measurement(assumed.noise), expansion.survives_rounding())
         log.step(STEPS, STEPS, evidence=evidence / len(x))
 
-    def _set(self, expansion: Expansion, measurement: Float[Tensor, ""]) -> None:
-        self._learned, self._rounded = (expansion, measurement), {torch.float64: expansion}
+    def _set(self, expansion: Expansion, measurement: Float[Tensor, ""], single: bool) -> None:
+        self._learned = (expansion, measurement)
+        self._at = {torch.float64: expansion, torch.float32: expansion.to(torch.float32) if single else expansion}
 
     def _fitted(self) -> tuple[Expansion, Tensor]:
         if self._learned is None:
@@ -103,23 +105,21 @@ class GPOracle(Oracle):
         return self._learned
 
     def posterior(self, x: Float[Tensor, " b *event"]) -> GPPosterior:
-        """The belief in the dtype of ``x``. Raises :class:`BraidError` before ``fit``."""
-        expansion, measurement = self._fitted()
-        if x.dtype not in self._rounded:
-            self._rounded[x.dtype] = expansion.to(x.dtype)
-        rounded, forms = self._rounded[x.dtype], self.inputs(x)
-        return GPPosterior(rounded, forms, rounded.cross(forms), measurement, self.c)
+        """The belief in the dtype of ``x``, float32 or float64. Raises :class:`BraidError` before ``fit``."""
+        _, measurement = self._fitted()
+        expansion = self._at[x.dtype]
+        forms = self.inputs(x).to(expansion.rows)
+        return GPPosterior(expansion, forms, expansion.cross(forms), measurement, self.c, x.dtype)
 
     def state(self) -> State:
         expansion, measurement = self._fitted()
-        tensors = {"measurement": measurement, **expansion.tensors()}
-        return State(
-            {name: tensor.detach().clone() for name, tensor in tensors.items()}
-            | self.inputs.state().prefixed("inputs").tensors
-        )
+        single = torch.tensor(self._at[torch.float32] is not expansion)
+        tensors = {"measurement": measurement, "single": single, **expansion.tensors()}
+        inputs = self.inputs.state().prefixed("inputs")
+        return State({**{name: t.detach().clone() for name, t in tensors.items()}, **inputs.tensors}, inputs.meta)
 
     def load_state(self, state: State) -> None:
-        self.inputs.load_state(State(state.under("inputs")))
+        self.inputs.load_state(State(state.under("inputs"), state.meta))
         tensors = {name: t.to(self.device) for name, t in state.tensors.items() if not name.startswith("inputs.")}
-        measurement = tensors.pop("measurement")
-        self._set(Expansion(self.spec.kernel, **tensors), measurement)
+        measurement, single = tensors.pop("measurement"), bool(tensors.pop("single"))
+        self._set(Expansion(self.spec.kernel, **tensors), measurement, single)

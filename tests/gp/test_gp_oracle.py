@@ -117,6 +117,22 @@ def test_single_precision_is_enough(options: dict[str, Any]) -> None:
     torch.testing.assert_close(rounded.double(), beliefs(oracle, x.double()), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("speed", "noise", "single"), [(2.0, 0.5, True), (0.2, 0.002, False)])
+def test_smooth_rewards_with_little_noise_are_predicted_in_double_precision(
+    speed: float, noise: float, single: bool
+) -> None:
+    """In single precision their standard deviation would be wrong by a tenth."""
+    x = torch.randn(200, 3, generator=seeded())
+    y = (speed * x).sin().sum(1) + noise * torch.randn(200, generator=seeded(1))
+    oracle = fitted(LabelledDesigns(x, y), space=Vectors(3))
+    assert bool(oracle.state().tensors["single"]) is single
+    places = torch.randn(200, 3, generator=seeded(2))
+    rounded, precise = oracle.posterior(places), oracle.posterior(places.double())
+    assert rounded.mean.dtype == rounded.std.dtype == rounded.noise.dtype == torch.float32
+    assert float(((rounded.mean - precise.mean) / precise.std).abs().max()) < 0.005
+    assert float((rounded.std / precise.std - 1).abs().max()) < 0.005
+
+
 @every
 def test_both_strands_are_one_design(options: dict[str, Any]) -> None:
     oracle, plain = fitted(space=STRANDED, **options), fitted(**options)
