@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -82,24 +82,38 @@ class LabelledDesigns:
         return self.take((~second).nonzero().flatten()), self.take(second.nonzero().flatten())
 
     def merged(self, space: Space) -> tuple[LabelledDesigns, Int[Tensor, " m"]]:
-        """One row for each design, and how many measurements it stands for.
+        """The table as a learner reads it: one row for each design, and how many measurements it stands for.
 
         Copies, and forms that ``space`` calls the same design, are averaged, the more precise ones counting more;
-        the variance of an average of measurements with variances vᵢ is 1/Σ 1/vᵢ.
+        the variance of an average of measurements with variances vᵢ is 1/Σ 1/vᵢ. Raises :class:`DataError` where
+        nothing can be learned: fewer than two different designs, or rewards that are all equal.
         """
         forms = space.orbit(self.x).flatten(2)
         _, name = torch.unique(forms.flatten(0, 1), dim=0, return_inverse=True)
         _, row, count = torch.unique(name.view(len(forms), -1).amin(0), return_inverse=True, return_counts=True)
-        if len(count) == len(self):
-            return self, torch.ones_like(row)
-        first = torch.full_like(count, len(self)).scatter_reduce(
-            0, row, torch.arange(len(row), device=row.device), "amin"
+        merged = self if len(count) == len(self) else self._averaged(row, len(count))
+        merged._refuse_if_uninformative()
+        return merged, torch.ones_like(row) if merged is self else count
+
+    def _averaged(self, row: Int[Tensor, " n"], m: int) -> LabelledDesigns:
+        first = torch.full((m,), len(row), device=row.device).scatter_reduce(
+            0, row, torch.arange(len(row)).to(row), "amin"
         )
         weight = torch.ones_like(self.y) if self.variance is None else 1 / self.variance
-        total = torch.zeros_like(count, dtype=self.y.dtype).index_add(0, row, weight)
-        y = torch.zeros_like(total).index_add(0, row, weight * self.y) / total
-        kept = self.take(first)
-        return LabelledDesigns(kept.x, y, None if self.variance is None else 1 / total, kept.group), count
+        total = weight.new_zeros(m).index_add(0, row, weight)
+        y = weight.new_zeros(m).index_add(0, row, weight * self.y) / total
+        return replace(self.take(first), y=y, variance=None if self.variance is None else 1 / total)
+
+    def _refuse_if_uninformative(self) -> None:
+        if len(self) < 2:
+            raise DataError(
+                f"nothing can be learned from {len(self)} design(s)",
+                why="copies of a design, and forms that the space calls the same, count as one",
+                fix="measure at least two different designs",
+            )
+        # averages of equal numbers may differ by rounding
+        if float(self.y.max() - self.y.min()) <= 4 * torch.finfo(self.y.dtype).eps * float(self.y.abs().max()):
+            raise DataError("all rewards are equal", why="there is nothing to learn from them", fix="check the table")
 
 
 class Posterior(ABC):

@@ -95,11 +95,9 @@ class RewardModel(Stateful):
 
         A part of ``data`` is held out to stop early and keep each member's best weights. Measurements count in
         proportion to their precision, copies of a design as often as they were measured. Raises :class:`DataError`
-        for rewards that are all equal, and for fewer than two designs.
+        where there is nothing to learn (see ``merged``).
         """
         data = _weighted(data.to(self.device), self.space)
-        if bool((data.y == data.y[0]).all()):  # their standard deviation need not round to 0
-            raise DataError("all rewards are equal", why="there is nothing to learn from them", fix="check the table")
         training, validation = data.split(min(VALIDATION_SHARE, MOST_VALIDATED / len(data)), generator)
         self._build(generator)
         self.location, self.scale = training.y.mean(), data.y.std()

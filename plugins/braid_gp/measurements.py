@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from braid_core.errors import DataError
 from braid_core.interfaces import LabelledDesigns, Space
 
 LEAST_NOISE = 1e-4
@@ -56,12 +55,11 @@ def measured(data: LabelledDesigns, space: Space) -> tuple[Float[Tensor, " n *ev
     Rows of one design that agree to within the lowest noise are one measurement listed several times (both strands of
     a molecule), not repeats that prove the noise to be nil: they count once.
 
-    Raises :class:`DataError` for fewer than two designs and for rewards that are all equal.
+    Raises :class:`DataError` where there is nothing to learn (see ``merged``).
     """
     variance = None if data.variance is None else data.variance.double()
     data = replace(data, y=data.y.double(), variance=variance)  # single precision would drown the scatter of repeats
     merged, count = data.merged(space)
-    _refuse(merged.y)
     location, scale = merged.y.mean(), merged.y.std()
     y, ones = (merged.y - location) / scale, torch.ones_like(merged.y)
     if variance is not None and merged.variance is not None:
@@ -72,14 +70,3 @@ def measured(data: LabelledDesigns, space: Space) -> tuple[Float[Tensor, " n *ev
     if within <= LEAST_NOISE * extra:
         return merged.x, Measurements(y, ones, 0 * ones, location, scale)
     return merged.x, Measurements(y, 1 / count.double(), 0 * ones, location, scale, 0.0, extra, within)
-
-
-def _refuse(y: Float[Tensor, " n"]) -> None:
-    if len(y) < 2:
-        raise DataError(
-            f"a Gaussian process cannot be fitted to {len(y)} design(s)",
-            why="copies of a design, and forms that the space calls the same, count as one",
-            fix="measure at least two different designs",
-        )
-    if float(y.std()) <= 1e-12 * float(y.abs().max()):  # averages of equal rewards may differ by rounding
-        raise DataError("all rewards are equal", why="there is nothing to learn from them", fix="check the table")

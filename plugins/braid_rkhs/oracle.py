@@ -146,20 +146,8 @@ class RKHSOracle(Oracle):
 
 
 def _weighted(data: LabelledDesigns, space: Space) -> LabelledDesigns:
-    """One row for each design, of variance 1/wᵢ: the wᵢ are relative precisions that sum to the number of measurements.
-
-    Raises :class:`DataError` for fewer than two designs and for equal rewards.
-    """
+    """One row for each design, of variance 1/wᵢ: relative precisions that sum to the number of measurements."""
     data, count = data.merged(space)
-    if len(data) < 2:
-        raise DataError(
-            f"{len(data)} labelled designs are too few",
-            why="the rewards need a spread; copies of a design count once",
-            fix="measure at least two designs that differ",
-        )
-    # averages of equal numbers may differ by rounding
-    if float(data.y.max() - data.y.min()) <= 4 * torch.finfo(data.y.dtype).eps * float(data.y.abs().max()):
-        raise DataError("all rewards are equal", why="there is nothing to learn from them", fix="check the table")
     precision = count.to(data.y) if data.variance is None else 1 / data.variance
     return replace(data, variance=precision.sum() / (precision * count.sum()))
 

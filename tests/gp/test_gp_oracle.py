@@ -245,8 +245,11 @@ def test_the_evidence_is_reported(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        (LabelledDesigns(SPACE.random(1, seeded()), torch.ones(1)), "cannot be fitted to 1 design"),
-        (LabelledDesigns(SPACE.random(1, seeded()).repeat(5, 1, 1), torch.rand(5)), "cannot be fitted to 1 design"),
+        (LabelledDesigns(SPACE.random(1, seeded()), torch.ones(1)), "nothing can be learned from 1 design"),
+        (
+            LabelledDesigns(SPACE.random(1, seeded()).repeat(5, 1, 1), torch.rand(5)),
+            "nothing can be learned from 1 design",
+        ),
         (data(reward=lambda x: torch.full((len(x),), 0.1), noise=0), "all rewards are equal"),
     ],
     ids=["one", "one five times", "constant"],

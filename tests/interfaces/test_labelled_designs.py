@@ -100,11 +100,24 @@ def test_copies_are_averaged_and_counted() -> None:
 
 def test_precise_copies_count_more() -> None:
     """1 ± √.5 and 4 ± 1: weights 2 and 1, mean 2, variance 1/3."""
-    x = torch.zeros(2, 3)
-    data, count = LabelledDesigns(x, torch.tensor([1.0, 4.0]), torch.tensor([0.5, 1.0])).merged(Vectors(3))
+    x, y, variance = torch.tensor([[0.0], [0.0], [1.0]]), torch.tensor([1.0, 4.0, 0.0]), torch.tensor([0.5, 1.0, 1.0])
+    data, count = LabelledDesigns(x, y, variance).merged(Vectors(1))
     assert data.variance is not None
-    assert (float(data.y), int(count)) == (pytest.approx(2), 2)
-    assert float(data.variance) == pytest.approx(1 / 3)
+    assert count.tolist() == [2, 1]
+    assert data.y.tolist() == pytest.approx([2, 0])
+    assert data.variance.tolist() == pytest.approx([1 / 3, 1])
+
+
+def test_a_table_that_teaches_nothing_is_refused() -> None:
+    with pytest.raises(DataError, match="nothing can be learned from 1 design"):
+        LabelledDesigns(torch.zeros(3, 1), torch.arange(3.0)).merged(Vectors(1))
+    with pytest.raises(DataError, match="all rewards are equal"):
+        LabelledDesigns(torch.eye(3), torch.full((3,), 0.1)).merged(Vectors(3))
+    copies = LabelledDesigns(
+        torch.eye(2).repeat(3, 1), torch.tensor([0.1] * 6), torch.rand(6, generator=seeded()) + 0.1
+    )
+    with pytest.raises(DataError, match="all rewards are equal"):  # weighted averages of equal numbers may differ
+        copies.merged(Vectors(2))
 
 
 def test_without_copies_nothing_changes() -> None:

@@ -177,7 +177,7 @@ def test_constant_rewards_are_refused(kind: str) -> None:
 def test_one_design_is_refused(kind: str) -> None:
     x = data(1).x
     for table in (LabelledDesigns(x, torch.ones(1)), LabelledDesigns(x[[0, 0]], torch.arange(2.0))):
-        with pytest.raises(DataError, match="1 labelled designs are too few"):
+        with pytest.raises(DataError, match="nothing can be learned from 1 design"):
             fitted(kind, table, components=None, network=None)
 
 
