@@ -21,7 +21,7 @@ class LabelledDesigns:
 
     ``y`` in the task's own units, higher is better. ``variance`` is the measurement variance per design where
     known. Designs with one ``group`` number (both strands of a molecule, repeats, allele pairs) must stay on one
-    side of every split. Raises :class:`DataError` for NaN or infinite rewards, variances that are not positive and
+    side of every split. Raises :class:`DataError` for NaN or infinite numbers, variances that are not positive and
     unequal sizes; constant rewards are for those who learn from them to refuse.
     """
 
@@ -35,13 +35,14 @@ class LabelledDesigns:
         for name, column in columns.items():
             if column is not None and len(column) != len(self.x):
                 raise DataError(f"{len(self.x)} designs, but {len(column)} values", where=name)
-        bad = (~self.y.isfinite()).nonzero().flatten()
-        if len(bad):
-            raise DataError(
-                f"{len(bad)} of {len(self.y)} rewards are NaN or infinite",
-                where=f"the first is design {int(bad[0]) + 1}",
-                fix="drop these rows or measure them again",
-            )
+        for name, column in {"rewards": self.y[:, None], "designs": self.x.flatten(1)}.items():
+            bad = (~column.isfinite().all(1)).nonzero().flatten()
+            if len(bad):
+                raise DataError(
+                    f"{len(bad)} of {len(self.y)} {name} are NaN or infinite",
+                    where=f"the first is design {int(bad[0]) + 1}",
+                    fix="drop these rows or measure them again",
+                )
         if self.variance is not None and not bool((self.variance > 0).all()):
             raise DataError("a measurement variance is not positive", where="variance")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,6 +146,12 @@ class _Real(Space):
             raise DataError(
                 f"design {design[:60]!r} is not a list of numbers", where=f"design {row + 1}", why=str(error)
             ) from error
+        if not all(math.isfinite(value) for value in values):
+            raise DataError(
+                f"design {design[:60]!r} has an entry that is NaN or infinite",
+                where=f"design {row + 1}",
+                fix="correct the design or drop the row",
+            )
         if len(values) != size:
             raise DataError(
                 f"the design has {len(values)} numbers, not {size}",

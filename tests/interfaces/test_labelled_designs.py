@@ -21,6 +21,8 @@ def table(n: int = 100, group: torch.Tensor | None = None) -> LabelledDesigns:
 def test_rewards_must_be_finite(bad: float) -> None:
     with pytest.raises(DataError, match=r"2 of 4 rewards(.|\n)*design 2"):
         LabelledDesigns(torch.zeros(4, 1), torch.tensor([0.0, bad, 1.0, bad]))
+    with pytest.raises(DataError, match=r"1 of 4 designs(.|\n)*design 3"):
+        LabelledDesigns(torch.tensor([0.0, 1.0, bad, 2.0])[:, None], torch.arange(4.0))
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, torch.nan])

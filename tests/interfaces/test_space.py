@@ -127,3 +127,9 @@ def test_only_finite_rows_are_vectors(bad: float) -> None:
 def test_random_sequences_are_uniform() -> None:
     x: Tensor = Tokens("ACGT", 2).random(8000, seeded()).argmax(-1)
     assert agrees(x[:, 0] * 4 + x[:, 1], torch.full((16,), 1 / 16))
+
+
+@pytest.mark.parametrize("text", ["1 nan", "inf 2", "1 -inf"])
+def test_vectors_must_be_finite(text: str) -> None:
+    with pytest.raises(DataError, match=r"NaN or infinite(.|\n)*design 2"):
+        Vectors(2).encode(["1 2", text])
