@@ -1,0 +1,1 @@
+"""Backbone ``gaussian``: variance-preserving diffusion (DDPM, DDIM) of vectors and images."""
