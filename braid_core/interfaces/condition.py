@@ -31,6 +31,10 @@ class Condition:
         # selected, not multiplied: the value of a null condition may be anything, NaN too
         return torch.cat([torch.where(null, 0.0, self.values), null.to(self.values.dtype)], dim=1)
 
+    def at(self, rows: Tensor) -> Condition:
+        """The conditions of some designs, by index or mask."""
+        return Condition(self.values[rows], self.null[rows])
+
     def to(self, device: torch.device) -> Condition:
         """The same conditions on another device."""
         return Condition(self.values.to(device), self.null.to(device))

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from braid_core.registry.spec import BackboneSpec
+from braid_core.nets.spec import PretrainingSpec
 
 if TYPE_CHECKING:
     import torch
 
     from braid_core.interfaces import Space
-    from braid_discrete.backbone import MaskedBackbone
+    from braid_core.nets.backbone import NetworkBackbone
 
 
-class MaskedSpec(BackboneSpec):
-    """Masked diffusion with an MLP over all letters: meant for short sequences (up to about 100 letters)."""
+class MaskedSpec(PretrainingSpec):
+    """Masked diffusion over tokens."""
 
     type: str = "masked"
     reveal: Literal["one", "parallel"] = Field(
@@ -25,11 +25,6 @@ class MaskedSpec(BackboneSpec):
         "optimum is then exactly reachable); 'parallel' lets every masked position be revealed independently",
     )
     steps: PositiveInt | None = Field(None, description="sampling steps of 'parallel' (default: the number of letters)")
-    width: PositiveInt = Field(256, description="units per hidden layer")
-    depth: PositiveInt = Field(2, description="hidden layers")
-    train_steps: PositiveInt = Field(2000, description="at most so many optimiser steps; stops early by validation")
-    batch: PositiveInt = 512
-    learning_rate: PositiveFloat = 2e-3
     temperature: PositiveFloat | None = Field(
         None,
         description="gradients through letters: by default the second-order straight-through estimator; a number "
@@ -44,7 +39,7 @@ class MaskedSpec(BackboneSpec):
             )
         return self
 
-    def build(self, space: Space, device: torch.device) -> MaskedBackbone:
-        from braid_discrete.backbone import MaskedBackbone
+    def build(self, space: Space, device: torch.device) -> NetworkBackbone:
+        from braid_discrete.backbone import masked
 
-        return MaskedBackbone(self, space, device)
+        return masked(self, space, device)

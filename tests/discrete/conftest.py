@@ -10,24 +10,24 @@ from typing import Any
 import pytest
 import torch
 from braid_discrete import MaskedSpec
-from braid_discrete.backbone import MaskedBackbone
 from braid_discrete.exact import ExactChain
 from torch import Tensor
 from torch.nn.functional import pad
 
 from braid_core.interfaces import ConditionSpec, Predict, Tokens
+from braid_core.nets.backbone import NetworkBackbone
 from tests.checks import seeded
 
 SPACE = Tokens("ACGT", 3)
-SMALL = {"width": 16, "depth": 2}
+SMALL = {"network": {"width": 16, "depth": 2}}
 
 
-def backbone(condition: ConditionSpec | None = None, space: Tokens = SPACE, **options: object) -> MaskedBackbone:
+def backbone(condition: ConditionSpec | None = None, space: Tokens = SPACE, **options: object) -> NetworkBackbone:
     built = MaskedSpec(**{**SMALL, **options}).build(space, torch.device("cpu"))
     return built if condition is None else built.fresh(condition)
 
 
-def strong(model: MaskedBackbone, seed: int = 0) -> MaskedBackbone:
+def strong(model: NetworkBackbone, seed: int = 0) -> NetworkBackbone:
     """The same model with weights so large that it has firm and position-dependent opinions."""
     source = seeded(seed)
     with torch.no_grad():
@@ -38,14 +38,14 @@ def strong(model: MaskedBackbone, seed: int = 0) -> MaskedBackbone:
 
 
 @pytest.fixture(params=["one", "parallel 1", "parallel 2", "parallel 4"], scope="module")
-def model(request: pytest.FixtureRequest) -> MaskedBackbone:
+def model(request: pytest.FixtureRequest) -> NetworkBackbone:
     """Firm opinions, for each way of revealing."""
     reveal, _, steps = request.param.partition(" ")
     return strong(backbone(reveal=reveal, steps=int(steps) if steps else None))
 
 
 @pytest.fixture(scope="module")
-def probabilities(model: MaskedBackbone) -> Tensor:
+def probabilities(model: NetworkBackbone) -> Tensor:
     """Of every design, exactly."""
     return ExactChain(model.process, model.predict).probabilities()
 

@@ -28,7 +28,7 @@ def optimistic(x: Tensor) -> Tensor:
 
 def test_one_by_one_tuning_reaches_the_optimum() -> None:
     """J(p*) = α·log E_pre[exp((r̂ − ĝ)/α)], with rewards in units of the offline standard deviation."""
-    pretrained = strong(backbone(reveal="one", width=32))
+    pretrained = strong(backbone(reveal="one", network={"width": 32}))
     with torch.no_grad():
         for p in pretrained.net.parameters():
             p.mul_(0.4)  # opinions that are not too firm to be changed

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from braid_discrete.backbone import MaskedBackbone
 from braid_discrete.exact import ExactChain
 from torch import Tensor
 
 from braid_core.errors import DataError, UnsupportedError
 from braid_core.interfaces import Condition, ConditionSpec, Predict, Tokens
+from braid_core.nets.backbone import NetworkBackbone
 from braid_core.tuning.rollout import rollout
 from tests.checks import seeded
 from tests.discrete.conftest import SPACE, backbone, number, strong
@@ -22,17 +22,17 @@ QUICK: dict[str, Any] = {"train_steps": 100, "batch": 64, "learning_rate": 2e-2}
 CONDITION = ConditionSpec("scalar", 1)
 
 
-def fitted(designs: Tensor, seed: int = 0, **options: Any) -> MaskedBackbone:
+def fitted(designs: Tensor, seed: int = 0, **options: Any) -> NetworkBackbone:
     model = backbone(**{**QUICK, **options})
     model.fit(designs, seeded(seed))
     return model
 
 
-def probabilities(model: MaskedBackbone) -> Tensor:
+def probabilities(model: NetworkBackbone) -> Tensor:
     return ExactChain(model.process, model.predict).probabilities()
 
 
-def share(model: MaskedBackbone, designs: list[str]) -> float:
+def share(model: NetworkBackbone, designs: list[str]) -> float:
     """The exact probability of drawing one of ``designs``."""
     return float(probabilities(model)[number(SPACE.encode(designs))].sum())
 
@@ -47,7 +47,7 @@ def test_fit_learns_a_correlated_distribution() -> None:
     truth[number(SPACE.encode(["AAA", "CGT"]))] += torch.tensor([0.6, 0.3])
     picks = torch.multinomial(truth, 3000, replacement=True, generator=seeded())
     designs = torch.nn.functional.one_hot(torch.stack([picks // 16, picks // 4 % 4, picks % 4], 1), 4).float()
-    model = fitted(designs, train_steps=200, width=32, batch=256)
+    model = fitted(designs, train_steps=200, network={"width": 32}, batch=256)
     learned = probabilities(model)
     excess = float((truth * (truth.double() / learned).log()).sum())
     assert 0 <= excess < 0.06
@@ -59,7 +59,7 @@ def test_fit_learns_a_correlated_distribution() -> None:
 def test_fit_keeps_the_weights_of_the_best_validation() -> None:
     """Mistake 7 of public code: thirty random designs are learned by heart if nothing holds the network back."""
     space = Tokens("ACGT", 6)
-    model = fitted(space.random(30, seeded()), space=space, width=64, train_steps=400, learning_rate=2e-3)
+    model = fitted(space.random(30, seeded()), space=space, network={"width": 64}, train_steps=400, learning_rate=2e-3)
     fresh = space.random(1000, seeded(1))
     assert float(model.process.loss(model.predict, fresh, seeded()).mean()) < 1.1 * 6 * math.log(4)
 
@@ -166,7 +166,7 @@ def test_a_model_is_reopened_from_its_state() -> None:
 def test_a_twin_is_untrained_and_separate() -> None:
     model = strong(backbone(reveal="parallel", steps=7, temperature=0.5))
     twin = model.fresh(CONDITION)
-    assert (twin.condition, twin.spec, twin.space) == (CONDITION, model.spec, model.space)
+    assert (twin.condition, twin.spec, twin.process.space) == (CONDITION, model.spec, model.process.space)
     assert torch.equal(probabilities(model.fresh(None)), probabilities(backbone(reveal="parallel", steps=7)))
 
 

@@ -7,7 +7,6 @@ from itertools import product
 
 import pytest
 import torch
-from braid_discrete.backbone import MaskedBackbone
 from braid_discrete.exact import ExactChain, optimum
 from braid_discrete.masked import OneByOne, Parallel
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch.nn.functional import one_hot, pad
 
 from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Tokens, Vectors
+from braid_core.nets.backbone import NetworkBackbone
 from braid_core.tuning.rollout import rollout
 from tests.checks import agrees, flat, seeded, slopes
 from tests.discrete.conftest import (
@@ -34,12 +34,12 @@ from tests.doubles import GaussianChain
 DESIGNS = one_hot(torch.tensor(list(product(range(4), repeat=3))), 4).float()
 
 
-def bound(model: MaskedBackbone, x0: Tensor) -> float:
+def bound(model: NetworkBackbone, x0: Tensor) -> float:
     """The exact bound of one design: the mean of −log p over all orders."""
     return -float(ordered(model.predict, x0[None]).mean())
 
 
-def test_all_positions_start_masked(model: MaskedBackbone) -> None:
+def test_all_positions_start_masked(model: NetworkBackbone) -> None:
     x = model.process.prior(2, seeded())
     assert torch.equal(x, partly(DESIGNS[:1], ()).expand(2, 3, 5))
 
@@ -124,7 +124,7 @@ def test_parallel_in_two_steps_is_the_sum_over_what_the_first_reveals() -> None:
     torch.testing.assert_close(ExactChain(model.process, model.predict).probabilities(), expected, rtol=1e-5, atol=1e-9)
 
 
-def test_sample_frequencies_are_the_exact_probabilities(model: MaskedBackbone, probabilities: Tensor) -> None:
+def test_sample_frequencies_are_the_exact_probabilities(model: NetworkBackbone, probabilities: Tensor) -> None:
     with torch.no_grad():
         x = rollout(model.process, model.predict, 20_000, seeded()).x
     assert agrees(number(x), probabilities)
@@ -140,7 +140,7 @@ def test_letters_are_revealed_at_the_schedules_rate() -> None:
     assert shown[-1] == 1
 
 
-def test_path_kl_is_the_mean_kl_of_rollouts_and_bounds_the_marginal(model: MaskedBackbone) -> None:
+def test_path_kl_is_the_mean_kl_of_rollouts_and_bounds_the_marginal(model: NetworkBackbone) -> None:
     other = strong(backbone(reveal=model.spec.reveal, steps=model.spec.steps), seed=1)
     chain = ExactChain(model.process, model.predict, other.predict)
     exact = float(chain.path_kl())
@@ -157,7 +157,7 @@ def test_path_kl_is_the_mean_kl_of_rollouts_and_bounds_the_marginal(model: Maske
 
 
 def test_exact_objective_has_the_gradient_of_finite_differences() -> None:
-    model, other = (strong(backbone(space=Tokens("AB", 2), width=3, depth=1), seed) for seed in (0, 1))
+    model, other = (strong(backbone(space=Tokens("AB", 2), network={"width": 3, "depth": 1}), seed) for seed in (0, 1))
     model.net.double().requires_grad_()
     reward = torch.randn(4, generator=seeded(2))
     parameters = list(model.net.parameters())
@@ -186,14 +186,14 @@ def test_optimum_is_the_best_of_all_distributions() -> None:
         assert value(nearby / nearby.sum()) < height
 
 
-def test_only_small_token_chains_are_enumerated(model: MaskedBackbone) -> None:
+def test_only_small_token_chains_are_enumerated(model: NetworkBackbone) -> None:
     with pytest.raises(UnsupportedError, match="enumerated"):
         ExactChain(GaussianChain(2, 3), model.predict)
     with pytest.raises(UnsupportedError, match="enumerated"):
         ExactChain(OneByOne(Tokens("ACGT", 6)), model.predict)
 
 
-def test_denoised_keeps_what_is_shown(model: MaskedBackbone) -> None:
+def test_denoised_keeps_what_is_shown(model: NetworkBackbone) -> None:
     x = torch.cat([partly(DESIGNS[27:28], shown) for shown in subsets(3)])
     out = model.predict(x, torch.ones(len(x)))
     x0 = model.process.denoised(out, x, 0)
@@ -218,7 +218,7 @@ def test_guidance_along_a_linear_potential_tilts_the_letters_exactly() -> None:
 
 
 @pytest.mark.parametrize("level", [0.0, 3.0])
-def test_guidance_leaves_the_rate_of_revealing_alone(model: MaskedBackbone, level: float) -> None:
+def test_guidance_leaves_the_rate_of_revealing_alone(model: NetworkBackbone, level: float) -> None:
     """Which positions are revealed keeps its law: not even a constant added to all letters may change it."""
     x = torch.cat([partly(DESIGNS[27:28], shown) for shown in subsets(3) if len(shown) < 3])
     out = model.predict(x, torch.ones(len(x)))
@@ -237,7 +237,7 @@ def test_guidance_leaves_the_rate_of_revealing_alone(model: MaskedBackbone, leve
     assert any(moved) == (level > 0)
 
 
-def test_guidance_works_without_gradients_and_leaves_none(model: MaskedBackbone) -> None:
+def test_guidance_works_without_gradients_and_leaves_none(model: NetworkBackbone) -> None:
     x = partly(DESIGNS[:1], ())
     with torch.no_grad():
         guided = model.process.guided(model.predict(x, torch.ones(1)), x, 0, linear, 1.0)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from braid_bootstrap.oracle import BootstrapOracle
-from braid_discrete.backbone import MaskedBackbone
 from braid_tasks.motif import Motif
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from braid_core.cli.progress import ProgressDisplay
 from braid_core.experiment.run import Pipeline, run
 from braid_core.experiment.store import Store
 from braid_core.interfaces import LabelledDesigns, Problem, Sampler, Streams, Task
+from braid_core.nets.backbone import NetworkBackbone
 from braid_core.registry.hooks import empty_manager
 from braid_core.tuning.finetune import FineTuning
 
@@ -104,7 +104,7 @@ def test_no_task_is_within_reach_of_an_objective(tmp_path: Path, problems: list[
     assert [value for value in found if isinstance(value, Pipeline)] == []
     # The search goes deep: it meets the backbone's weights, the log's hooks and what hangs on them.
     kinds = {type(value).__name__ for value in found}
-    assert {"MaskedBackbone", "StackedMLP", "BootstrapOracle", "LabelledDesigns", "ProgressDisplay"} <= kinds
+    assert {"NetworkBackbone", "StackedMLP", "BootstrapOracle", "LabelledDesigns", "ProgressDisplay"} <= kinds
 
 
 def test_the_search_would_find_a_task() -> None:
@@ -119,9 +119,9 @@ def test_everyone_gets_the_offline_side_alone(
 ) -> None:
     pretraining: list[Tensor] = []
     training: list[LabelledDesigns] = []
-    fit_backbone, fit_oracle = MaskedBackbone.fit, BootstrapOracle.fit
+    fit_backbone, fit_oracle = NetworkBackbone.fit, BootstrapOracle.fit
 
-    def backbone(self: MaskedBackbone, designs: Tensor, *rest: Any, **more: Any) -> None:
+    def backbone(self: NetworkBackbone, designs: Tensor, *rest: Any, **more: Any) -> None:
         assert not rest[1:]
         assert set(more) == {"log"}  # neither conditions nor weights: nothing that was made of rewards
         pretraining.append(designs)
@@ -131,7 +131,7 @@ def test_everyone_gets_the_offline_side_alone(
         training.append(data)
         fit_oracle(self, data, *rest)
 
-    monkeypatch.setattr(MaskedBackbone, "fit", backbone)
+    monkeypatch.setattr(NetworkBackbone, "fit", backbone)
     monkeypatch.setattr(BootstrapOracle, "fit", oracle)
     run(tiny(), tmp_path)
     task = tiny().task.build(0)
@@ -179,7 +179,7 @@ def test_the_seed_draws_the_held_out_designs(tmp_path: Path) -> None:
         return values
 
     assert held_out(0) != held_out(1)
-    assert held_out(0) == held_out(0, oracle={"members": 3}, backbone={"width": 9})
+    assert held_out(0) == held_out(0, oracle={"members": 3}, backbone={"network": {"width": 9}})
 
 
 def test_the_offline_row_shows_true_rewards_not_noisy_labels(tmp_path: Path) -> None:

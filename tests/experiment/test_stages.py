@@ -117,7 +117,7 @@ def test_another_oracle_leaves_the_draws_of_the_pretrained_model(tmp_path: Path)
         ({"designs": 15}, ["references", "designs"]),
         ({"holdout": 0.3}, ["calibration", "oracle", "objective", "references", "designs"]),
         ({"oracle": {"c": 2.0}}, ["oracle", "objective", "references", "designs"]),
-        ({"backbone": {"width": 9}}, ["backbone", "objective", "references", "designs"]),
+        ({"backbone": {"network": {"width": 9}}}, ["backbone", "objective", "references", "designs"]),
         ({"task": {"noise": 0.1}}, list(STAGES)),
         ({"seed": 5}, list(STAGES)),
         ({"name": "other"}, []),

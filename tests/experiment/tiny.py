@@ -14,7 +14,7 @@ from braid_core.experiment.spec import RunSpec, parse_spec
 STAGES = ("backbone", "calibration", "oracle", "objective", "references", "designs")
 TINY: dict[str, Any] = {
     "task": {"type": "motif", "length": 4, "n": 60, "unlabelled": 200},
-    "backbone": {"type": "masked", "width": 8, "depth": 1, "train_steps": 20, "batch": 32},
+    "backbone": {"type": "masked", "network": {"width": 8, "depth": 1}, "train_steps": 20, "batch": 32},
     "oracle": {"type": "bootstrap", "members": 2, "network": {"width": 8, "depth": 1, "train_steps": 20, "batch": 32}},
     "objective": {"type": "braid", "steps": 10, "batch": 16},
     "designs": 16,

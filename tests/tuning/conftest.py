@@ -38,7 +38,7 @@ def gaussian() -> Family:
 
 
 def tokens(**options: object) -> Family:
-    spec = MaskedSpec(width=8, depth=2, **options)
+    spec = MaskedSpec(network={"width": 8, "depth": 2}, **options)
     return moved(spec.build(Tokens("ACGT", 4), torch.device("cpu")).tunable(), 0.3)
 
 

@@ -87,7 +87,7 @@ def curved(x: Tensor) -> Tensor:
 
 
 def tuned(**options: Any) -> Tensor:
-    backbone = MaskedSpec(width=8, depth=1).build(SPACE, torch.device("cpu"))
+    backbone = MaskedSpec(network={"width": 8, "depth": 1}).build(SPACE, torch.device("cpu"))
     spec = BraidSpec(steps=3, batch=8, **options)
     state = spec.build().fit(problem(backbone, FormulaOracle(curved))).state()
     return torch.cat([tensor.flatten() for tensor in state.tensors.values()])

@@ -1,0 +1,256 @@
+"""Backbones that are a chain and a network: pretraining, opening for fine-tuning, learned state."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from copy import copy, deepcopy
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from braid_core.errors import DataError, StoreError, UnsupportedError
+from braid_core.interfaces import Backbone, Condition, ConditionSpec, Log, Process, Silent, State, Tunable
+from braid_core.nets.denoiser import denoiser, kind_of
+from braid_core.nets.randomness import seeded_from
+from braid_core.nets.spec import PretrainingSpec, TrainingSpec
+from braid_core.nets.training import Schedule, train
+
+VALIDATION_SHARE = 0.1
+BLOCK = 512  # rows validated at once
+
+
+class TrainedBackbone(Backbone):
+    """Everything but where the network comes from, which a subclass defines.
+
+    The network is called as ``net(x, t)``, with the condition as a third argument where the backbone takes one.
+    """
+
+    net: nn.Module
+
+    def __init__(
+        self,
+        process: Process,
+        training: TrainingSpec | None,
+        device: torch.device,
+        condition: ConditionSpec | None = None,
+    ) -> None:
+        self.process, self.training, self.device, self.condition = process, training, device, condition
+        # A definite start; `fit` draws anew from its own generator.
+        self.net = self._network(torch.Generator(device).manual_seed(0)).eval().requires_grad_(False)
+
+    @abstractmethod
+    def _network(self, generator: torch.Generator) -> nn.Module:
+        """The network before training, on the backbone's device."""
+
+    @property
+    @abstractmethod
+    def batch(self) -> int:
+        """Designs a training step, where the spec leaves it open."""
+
+    def predict(
+        self, x: Float[Tensor, " b *state"], t: Float[Tensor, " b"], condition: Condition | None = None
+    ) -> Tensor:
+        """The network's output. Raises :class:`UnsupportedError` for a condition of another form than its own."""
+        self._check(condition, len(x))
+        out: Tensor = self.net(x, t) if condition is None else self.net(x, t, condition)
+        return out
+
+    def _check(self, condition: Condition | None, rows: int) -> None:
+        if (condition is None) != (self.condition is None):
+            raise UnsupportedError(
+                "a condition was given to an unconditional model"
+                if self.condition is None
+                else "a conditional model was asked without a condition",
+                fix="make a conditional twin with fresh(ConditionSpec(...)), or mark the condition as null",
+            )
+        if condition is None or self.condition is None:
+            return
+        expected = (rows, self.condition.size)
+        if tuple(condition.values.shape) != expected:
+            raise UnsupportedError(
+                f"conditions of shape {tuple(condition.values.shape)} were given where {expected} was expected",
+                why=f"{rows} designs, each with a condition of kind {self.condition.kind!r} and size "
+                f"{self.condition.size}",
+                fix="give one row for each design; a class as a one-hot row",
+            )
+
+    def fit(
+        self,
+        designs: Float[Tensor, " n *event"],
+        generator: torch.Generator,
+        *,
+        conditions: Condition | None = None,
+        weights: Float[Tensor, " n"] | None = None,
+        log: Log = Silent(),  # noqa: B008  (stateless)
+    ) -> None:
+        """Minimise the process' loss over the designs in proportion to their ``weights``; a weight of 0 means absent.
+
+        A tenth of the designs is held out to stop early and to keep the best of the averaged weights. Conditions are
+        hidden at the rate of label dropout, except in validation. Raises :class:`DataError` for fewer than two
+        designs and for weights that are negative or not finite.
+        """
+        spec = self.training
+        if spec is None:
+            return
+        if tuple(designs.shape[1:]) != self.process.space.event_shape:
+            raise DataError(
+                f"designs of shape {tuple(designs.shape[1:])} do not fit the backbone",
+                why=f"it was built for designs of shape {self.process.space.event_shape}",
+                fix="build a backbone for the space of these designs",
+            )
+        self._check(conditions, len(designs))
+        data = _examples(designs, conditions, weights, self.device)
+        batch = spec.batch or self.batch
+        with seeded_from(generator):
+            self.net = self._network(generator).requires_grad_(True)
+            order = torch.randperm(len(data), generator=generator, device=self.device)
+            held = min(max(1, round(VALIDATION_SHARE * len(data))), 8 * batch)
+            training, validation = order[held:], order[:held]
+            # A small table is judged on each design several times, or validation is noise.
+            validation = validation.repeat(-(-2 * batch // held))
+
+            def loss() -> Tensor:
+                self.net.train()
+                pick = torch.randint(len(training), (batch,), generator=generator, device=self.device)
+                return self._loss(data.at(training[pick]), generator, spec.label_dropout).mean()[None]
+
+            @torch.no_grad()
+            def validate() -> Tensor:
+                self.net.eval()
+                source = torch.Generator(self.device).manual_seed(0)  # the same noise every time
+                blocks = [data.at(rows) for rows in torch.split(validation, BLOCK)]
+                total = torch.stack([self._loss(block, source, 0.0).sum() for block in blocks]).sum()
+                return (total / data.weights[validation].sum())[None]
+
+            schedule = Schedule(spec.train_steps, spec.learning_rate, ema=spec.ema)
+            train(list(self.net.parameters()), loss, validate, schedule, log)
+        self.net.eval().requires_grad_(False)
+
+    def _loss(self, data: Examples, generator: torch.Generator, hidden: float) -> Float[Tensor, " b"]:
+        """The weighted loss of each design, told its condition except for a share of ``hidden``."""
+        condition = data.condition
+        if condition is not None and hidden:
+            condition = condition.dropped(hidden, generator)
+        return data.weights * self.process.loss(self.predict, data.x, generator, condition)
+
+    def _copy(self) -> Self:
+        twin = copy(self)
+        twin.net = deepcopy(self.net)
+        return twin
+
+    def tunable(self) -> Tunable:
+        tuned, reference = self._copy(), self._copy()
+        tuned.net.requires_grad_(True)
+        return Tunable(tuned, reference.predict, list(tuned.net.parameters()))
+
+    def _form(self) -> dict[str, object]:
+        """What weights are meant for, beside their shapes."""
+        condition = None if self.condition is None else asdict(self.condition)
+        return {"network": type(self.net).__name__, "condition": condition}
+
+    def state(self) -> State:
+        return State({name: value.detach().clone() for name, value in self.net.state_dict().items()}, self._form())
+
+    def load_state(self, state: State) -> None:
+        """Raises :class:`StoreError`, naming the shapes, for weights of another network."""
+        own = self._form()
+        faults = [
+            f"{name} {state.meta[name]} was stored, {own[name]} is expected"
+            for name in own
+            if state.meta.get(name, own[name]) != own[name]
+        ]
+        load_weights(self.net, state.tensors, faults)
+        self.net.eval().requires_grad_(False)
+
+
+class NetworkBackbone(TrainedBackbone):
+    """A chain driven by one of the shipped networks, chosen by the shape of the chain's states.
+
+    ``out`` is the shape of a prediction (default: that of a design). A network that is not ``timed`` is not told the
+    time, for chains whose best prediction does not depend on it.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        spec: PretrainingSpec,
+        device: torch.device,
+        condition: ConditionSpec | None = None,
+        *,
+        out: tuple[int, ...] | None = None,
+        timed: bool = True,
+    ) -> None:
+        self.spec, self.timed = spec, timed
+        self.shape = tuple(process.prior(1, torch.Generator(device).manual_seed(0)).shape[1:])
+        self.out = process.space.event_shape if out is None else out
+        super().__init__(process, spec, device, condition)
+
+    @property
+    def batch(self) -> int:
+        return 512 if kind_of(self.spec.network, self.shape) == "mlp" else 64
+
+    def _network(self, generator: torch.Generator) -> nn.Module:
+        return denoiser(self.spec.network, self.shape, self.out, generator, condition=self.condition, timed=self.timed)
+
+    def fresh(self, condition: ConditionSpec | None) -> Self:
+        return type(self)(self.process, self.spec, self.device, condition, out=self.out, timed=self.timed)
+
+
+def load_weights(net: nn.Module, tensors: dict[str, Tensor], faults: list[str] | None = None) -> None:
+    """Copy ``tensors`` into ``net``; raises :class:`StoreError` with every difference in names and shapes."""
+    own, faults = net.state_dict(), list(faults or [])
+    faults += [f"{name} {tuple(own[name].shape)} is missing" for name in own if name not in tensors]
+    faults += [f"{name} {tuple(t.shape)} is not part of it" for name, t in tensors.items() if name not in own]
+    faults += [
+        f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if faults:
+        more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
+        raise StoreError(
+            f"the weights are not those of this network ({type(net).__name__})",
+            why="; ".join(faults[:4]) + more,
+            fix="build the network with the options that it was trained with",
+        )
+    net.load_state_dict(tensors)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Designs to learn from, what is said of them, and how much each counts (1 on average)."""
+
+    x: Float[Tensor, " n *event"]
+    condition: Condition | None
+    weights: Float[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def at(self, rows: Tensor) -> Examples:
+        """Some of them, by index or mask."""
+        condition = None if self.condition is None else self.condition.at(rows)
+        return Examples(self.x[rows], condition, self.weights[rows])
+
+
+def _examples(
+    designs: Float[Tensor, " n *event"],
+    conditions: Condition | None,
+    weights: Float[Tensor, " n"] | None,
+    device: torch.device,
+) -> Examples:
+    """The designs that count. Raises :class:`DataError` where there are fewer than two, and for impossible weights."""
+    weights = torch.ones(len(designs)) if weights is None else weights
+    if len(weights) != len(designs) or not bool((weights.isfinite() & (weights >= 0)).all()):
+        raise DataError(
+            f"{len(weights)} weights for {len(designs)} designs cannot be used",
+            why="each design needs one, finite and not negative",
+        )
+    told = None if conditions is None else conditions.to(device)
+    data = Examples(designs.to(device), told, weights.to(device)).at((weights > 0).to(device))
+    if len(data) < 2:
+        raise DataError(f"{len(data)} design(s) are too few to pretrain on", fix="give at least two valid designs")
+    return Examples(data.x, data.condition, data.weights / data.weights.mean())
