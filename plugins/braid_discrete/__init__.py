@@ -1,4 +1,4 @@
-"""Backbone ``masked``: absorbing (masked) discrete diffusion over tokens."""
+"""Backbones ``masked`` and ``uniform``: discrete diffusion over tokens, by masks or by random letters."""
 
 from __future__ import annotations
 
@@ -43,3 +43,24 @@ class MaskedSpec(PretrainingSpec):
         from braid_discrete.backbone import masked
 
         return masked(self, space, device)
+
+
+class UniformSpec(PretrainingSpec):
+    """Uniform diffusion over tokens: noise is random letters, and any letter may change in any step."""
+
+    type: str = "uniform"
+    steps: PositiveInt | None = Field(
+        None,
+        description="sampling steps (default: twice the number of letters, at least 32); also the steps whose bound "
+        "is trained. Letters are independent within a step: twice the steps, half the error",
+    )
+    temperature: PositiveFloat | None = Field(
+        None,
+        description="gradients through letters: by default the second-order straight-through estimator; a number "
+        "takes the Gumbel-softmax relaxation at this temperature (samples are the same)",
+    )
+
+    def build(self, space: Space, device: torch.device) -> NetworkBackbone:
+        from braid_discrete.backbone import uniform
+
+        return uniform(self, space, device)
