@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from braid_core.interfaces.condition import Condition
@@ -53,6 +53,13 @@ class Process(ABC):
     @abstractmethod
     def transition(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> Transition:
         """p(x_{k+1} | x_k = x), from the network's output at ``(x, time(k))``."""
+
+    def moving(self, x: Float[Tensor, " b *state"], noise: Tensor, k: int) -> Bool[Tensor, " b"] | None:
+        """The states that step k with this noise changes, whatever the network says of them; ``None``: maybe all.
+
+        Where only designs are wanted, the network is spared the others.
+        """
+        return None
 
     @abstractmethod
     def denoised(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> Float[Tensor, " b *event"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import asdict, dataclass
 from typing import Self
@@ -125,7 +126,9 @@ class TrainedBackbone(Backbone):
                 total = torch.stack([self._loss(block, source, 0.0).sum() for block in blocks]).sum()
                 return (total / data.weights[validation].sum())[None]
 
-            schedule = Schedule(spec.train_steps, spec.learning_rate, ema=spec.ema)
+            # A small table is learned by heart within a few passes: look every ten of them.
+            every = max(5, min(50, 10 * len(data) // batch))
+            schedule = Schedule(spec.train_steps, spec.learning_rate, every, max(10, 250 // every), ema=spec.ema)
             train(list(self.net.parameters()), loss, validate, schedule, log)
         self.net.eval().requires_grad_(False)
 
@@ -199,7 +202,7 @@ class NetworkBackbone(TrainedBackbone):
         return type(self)(self.process, self.spec, self.device, condition, out=self.out, timed=self.timed)
 
 
-def load_weights(net: nn.Module, tensors: dict[str, Tensor], faults: list[str] | None = None) -> None:
+def load_weights(net: nn.Module, tensors: Mapping[str, Tensor], faults: list[str] | None = None) -> None:
     """Copy ``tensors`` into ``net``; raises :class:`StoreError` with every difference in names and shapes."""
     own, faults = net.state_dict(), list(faults or [])
     faults += [f"{name} {tuple(own[name].shape)} is missing" for name in own if name not in tensors]

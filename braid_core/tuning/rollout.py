@@ -23,6 +23,9 @@ def rollout(
 ) -> Trajectory:
     """Run the chain from its prior to ``n`` designs, with one call of ``predict`` a step.
 
+    Where nothing but designs is wanted (no ``reference``, no ``record``, no gradients), the network is called only for
+    the states that the step changes; the designs are the same.
+
     ``reference``: the pretrained network; the exact KL of every step against it is then part of the trajectory, and
     its gradient flows through both networks. ``record`` keeps states and log probabilities. ``checkpoint`` trades
     a second forward pass for memory. ``truncate = K`` cuts the gradient *through the states* before the last K
@@ -32,9 +35,14 @@ def rollout(
     x = process.prior(n, generator)
     cut = 0 if truncate is None else process.steps - truncate
     kls, log_probs, states = [], [], [x]
+    sparing = reference is None and not record and not torch.is_grad_enabled()
     for k in range(process.steps):
         # Drawn here, outside the checkpointed region: recomputation must see the same numbers.
         noise = process.transition_type.noise(x, generator)
+        rows = _moving(process, x, noise, k) if sparing else None
+        if rows is not None:
+            x = _step_of(rows, process, predict, condition, k, x, noise)
+            continue
         arguments = (process, predict, reference, condition, record, k, x.detach() if k <= cut else x, noise)
         if checkpoint and torch.is_grad_enabled():
             x, kl, log_prob = checkpointed(_step, *arguments, use_reentrant=False, preserve_rng_state=False)
@@ -50,6 +58,26 @@ def rollout(
         torch.stack(log_probs, 1) if record else None,
         torch.stack(states) if record else None,
     )
+
+
+def _moving(process: Process, x: Tensor, noise: Tensor, k: int) -> Tensor | None:
+    """The indices of the states that step k changes; ``None`` where that may be all of them."""
+    moving = process.moving(x, noise, k)
+    if moving is None:
+        return None
+    rows = moving.nonzero()[:, 0]
+    return rows if len(rows) < len(x) else None
+
+
+def _step_of(
+    rows: Tensor, process: Process, predict: Predict, condition: Condition | None, k: int, x: Tensor, noise: Tensor
+) -> Tensor:
+    """The next states, of which only ``rows`` are others than before."""
+    if not len(rows):
+        return x
+    told = None if condition is None else condition.at(rows)
+    following, _, _ = _step(process, predict, None, told, False, k, x[rows], noise[rows])
+    return x.index_copy(0, rows, following)
 
 
 def _step(

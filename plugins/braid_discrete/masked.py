@@ -91,8 +91,7 @@ class RevealEach(Transition):
 
     def rsample(self, noise: Tensor) -> Float[Tensor, " b *state"]:
         letter = straight_through(self.letters, noise[..., :-1], self.temperature)
-        log_uniform = -torch.exp(-noise[..., -1])  # a Gumbel number is -log(-log of a uniform one)
-        return torch.where((log_uniform <= self.reveal)[..., None], F.pad(letter, (0, 1)), self.current)
+        return torch.where(_shown(noise, self.reveal)[..., None], F.pad(letter, (0, 1)), self.current)
 
     def log_prob(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b"]:
         revealed = self.reveal + torch.where(x[..., :-1] > 0.5, self.letters, 0.0).sum(-1)
@@ -204,9 +203,21 @@ class Parallel(_MaskedProcess):
         return type(self)(self.space, n, self.temperature)
 
     def transition(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> RevealEach:
+        return RevealEach(torch.log_softmax(out, -1), self._reveal(x, k), x, self.temperature)
+
+    def _reveal(self, x: Float[Tensor, " b *state"], k: int) -> Float[Tensor, "b l"]:
         # (α_s − α_t)/(1 − α_t) with t = 1 − k/T and s = t − 1/T; 1 in the last step
-        rate = _masked(x).to(x.dtype) / (self.steps - k)
-        return RevealEach(torch.log_softmax(out, -1), rate.log(), x, self.temperature)
+        return (_masked(x).to(x.dtype) / (self.steps - k)).log()
+
+    def moving(self, x: Float[Tensor, " b *state"], noise: Tensor, k: int) -> Bool[Tensor, " b"]:
+        # The coin is in the noise and its rate is the process's own, so it falls before the network is asked.
+        return _shown(noise, self._reveal(x, k)).any(1)
+
+
+def _shown(noise: Float[Tensor, "b l s"], reveal: Float[Tensor, "b l"]) -> Bool[Tensor, "b l"]:
+    """Where the coin says that the letter is revealed."""
+    log_uniform = -torch.exp(-noise[..., -1])  # a Gumbel number is -log(-log of a uniform one)
+    return log_uniform <= reveal
 
 
 def _masked(x: Float[Tensor, "b l s"]) -> Bool[Tensor, "b l"]:
