@@ -55,11 +55,16 @@ class Tokens(Space):
 
     ``symmetries`` names what makes two designs one molecule; ``"reverse_complement"`` needs the alphabet ACGT
     (or ACGU), for which a complement is defined.
+
+    ``pad`` names a letter of the alphabet that fills shorter designs at their end, so that designs of 1 to ``length``
+    letters can be told. It is a letter like any other to networks and in distances: a generator may put it before a
+    letter, which makes no design (:meth:`contains`).
     """
 
     alphabet: str
     length: int
     symmetries: tuple[Literal["reverse_complement"], ...] = ()
+    pad: str = ""
 
     def __post_init__(self) -> None:
         if len(set(self.alphabet)) != len(self.alphabet) or len(self.alphabet) < 2:
@@ -75,6 +80,21 @@ class Tokens(Space):
                 f"no reverse complement is defined over the alphabet {self.alphabet!r}",
                 fix='use the alphabet "ACGT" or "ACGU", in this order, or drop the symmetry',
             )
+        if self.pad:
+            self._check_pad()
+
+    def _check_pad(self) -> None:
+        if len(self.pad) != 1 or self.pad not in self.alphabet:
+            raise DataError(
+                f"the pad {self.pad!r} is not a letter of the alphabet {self.alphabet!r}",
+                fix='give one letter that no design needs, such as "-", and add it to the alphabet',
+            )
+        if self.symmetries:
+            raise UnsupportedError(
+                "designs of unequal length have no reverse complement here",
+                why=f"the pad {self.pad!r} has no complement, and would stand at the start",
+                fix="drop the symmetry, or give designs of one length",
+            )
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -85,19 +105,37 @@ class Tokens(Space):
         return {letter: i for i, letter in enumerate(self.alphabet)}
 
     def encode(self, designs: Sequence[str]) -> Float[Tensor, " b *event"]:
-        codes = torch.frombuffer(bytearray("".join(designs).encode("utf-32-le") or b"\0\0\0\0"), dtype=torch.int32)
+        """With a ``pad``, designs may be shorter than ``length``, or end in pads already."""
+        filled = [design.ljust(self.length, self.pad) for design in designs] if self.pad else designs
+        codes = torch.frombuffer(bytearray("".join(filled).encode("utf-32-le") or b"\0\0\0\0"), dtype=torch.int32)
         letters = torch.tensor([ord(letter) for letter in self.alphabet], dtype=torch.int32)
-        if any(len(design) != self.length for design in designs) or (designs and not torch.isin(codes, letters).all()):
+        if any(len(design) != self.length for design in filled) or (designs and not torch.isin(codes, letters).all()):
             for row, design in enumerate(designs):
                 self._check(row, design)
-        return (codes[: len(designs) * self.length].reshape(-1, self.length, 1) == letters).float()
+        x = (codes[: len(designs) * self.length].reshape(-1, self.length, 1) == letters).float()
+        if self.pad and not (inside := self._filled(x)).all():
+            self._refuse_gap(int((~inside).nonzero()[0]), designs)
+        return x
+
+    def _refuse_gap(self, row: int, designs: Sequence[str]) -> None:
+        raise DataError(
+            f"the pad {self.pad!r} stands before a letter"
+            if designs[row].strip(self.pad)
+            else "the design has no letters",
+            where=f"design {row + 1}: {designs[row]!r}",
+            why="it may fill a design at its end only",
+            fix="take the gaps out of the design",
+        )
 
     def _check(self, row: int, design: str) -> None:
-        if len(design) != self.length:
+        if len(design) > self.length or (len(design) < self.length and not self.pad):
             raise DataError(
                 f"design {design!r} has {len(design)} letters, not {self.length}",
                 where=f"design {row + 1}",
-                fix="give designs of one length, or split the table by length",
+                why=f"designs have at most {self.length} letters" if self.pad else None,
+                fix="shorten the design, or drop the row"
+                if self.pad
+                else "give designs of one length, split the table by length, or allow unequal lengths with a pad",
             )
         for place, letter in enumerate(design):
             if letter not in self._index:
@@ -113,17 +151,33 @@ class Tokens(Space):
 
     def decode(self, x: Float[Tensor, " b *event"]) -> list[str]:
         # argmax, never a threshold: a relaxed position always has exactly one letter
-        return ["".join(self.alphabet[i] for i in row) for row in x.argmax(-1).tolist()]
+        # Pads are stripped at the end only: one before a letter stays, and shows why the design is invalid.
+        words = ("".join(self.alphabet[i] for i in row) for row in x.argmax(-1).tolist())
+        return [word.rstrip(self.pad) for word in words] if self.pad else list(words)
 
     def random(self, n: int, generator: torch.Generator) -> Float[Tensor, " b *event"]:
-        size = (n, self.length)
-        return self.one_hot(torch.randint(len(self.alphabet), size, generator=generator, device=generator.device))
+        """Uniform letters; with a ``pad`` also a uniform length, from 1 to ``length``."""
+        size, v, device = (n, self.length), len(self.alphabet), generator.device
+        if not self.pad:
+            return self.one_hot(torch.randint(v, size, generator=generator, device=device))
+        ends = torch.randint(1, self.length + 1, (n, 1), generator=generator, device=device)
+        letters = torch.randint(v - 1, size, generator=generator, device=device)
+        pad = self._index[self.pad]
+        letters = letters + (letters >= pad)  # all letters but the pad
+        return self.one_hot(torch.where(torch.arange(self.length, device=device) < ends, letters, pad))
 
     def contains(self, x: Float[Tensor, " b *event"]) -> Bool[Tensor, " b"]:
-        one_hot = ((x == 0) | (x == 1)).all(-1) & (x.sum(-1) == 1)
-        return one_hot.all(-1)
+        """Which rows are one-hot; with a ``pad``, those with a letter that have pads at their end only."""
+        one_hot = (((x == 0) | (x == 1)).all(-1) & (x.sum(-1) == 1)).all(-1)
+        return one_hot & self._filled(x) if self.pad else one_hot
+
+    def _filled(self, x: Float[Tensor, " b *event"]) -> Bool[Tensor, " b"]:
+        """Which rows start with a letter and have no letter after a pad."""
+        pads = x[..., self._index[self.pad]] > 0.5
+        return ~pads[:, 0] & (pads[:, 1:] | ~pads[:, :-1]).all(1)
 
     def distance(self, a: Float[Tensor, " n *event"], b: Float[Tensor, " m *event"]) -> Float[Tensor, "n m"]:
+        """The share of differing letters of all ``length``; pads count as letters."""
         return 1 - a.flatten(1) @ b.flatten(1).T / self.length
 
     def orbit(self, x: Float[Tensor, " b *event"]) -> Float[Tensor, "g b *event"]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch import Tensor
 
 from braid_core.errors import DataError, UnsupportedError
+from braid_core.experiment.manifest import space_from_json, space_to_json
 from braid_core.interfaces import Images, Space, Tokens, Vectors
 from tests.checks import agrees, seeded
 
-SPACES: list[Space] = [Tokens("ACGT", 6), Tokens("KLMNPQR", 3), Vectors(4), Images(2, 3, 5)]
+SPACES: list[Space] = [
+    Tokens("ACGT", 6),
+    Tokens("KLMNPQR", 3),
+    Tokens("AC-G", 5, pad="-"),
+    Vectors(4),
+    Images(2, 3, 5),
+]
+PADDED = Tokens("AC-G", 4, pad="-")
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
@@ -133,3 +143,69 @@ def test_random_sequences_are_uniform() -> None:
 def test_vectors_must_be_finite(text: str) -> None:
     with pytest.raises(DataError, match=r"NaN or infinite(.|\n)*design 2"):
         Vectors(2).encode(["1 2", text])
+
+
+def test_shorter_designs_are_filled_at_their_end() -> None:
+    x = PADDED.encode(["ACGA", "C", "GG--", "AC-"])
+    assert x.argmax(-1).tolist() == [[0, 1, 3, 0], [1, 2, 2, 2], [3, 3, 2, 2], [0, 1, 2, 2]]
+    assert PADDED.decode(x) == ["ACGA", "C", "GG", "AC"]
+    assert bool(PADDED.contains(x).all())
+
+
+def test_a_pad_before_a_letter_is_no_design_and_is_shown() -> None:
+    letters = torch.tensor([[0, 1, 3, 0], [0, 2, 3, 0], [2, 0, 0, 0], [2, 2, 2, 2], [0, 2, 2, 1], [0, 2, 2, 2]])
+    x = PADDED.one_hot(letters)
+    assert PADDED.contains(x).tolist() == [True, False, False, False, False, True]
+    assert PADDED.decode(x) == ["ACGA", "A-GA", "-AAA", "", "A--C", "A"]
+    assert PADDED.contains(0.5 * x[:1]).tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    ("designs", "words"),
+    [
+        (["ACGA", "ACGAC"], ["design 2", "5 letters, not 4", "at most 4", "shorten"]),
+        (["A", "AXG"], ["design 2", "position 2", "'X'"]),
+        (["A", "A-G"], ["design 2", "'A-G'", "'-' stands before a letter", "gaps"]),
+        (["-A"], ["design 1", "stands before a letter"]),
+        (["A", ""], ["design 2", "no letters"]),
+        (["--"], ["design 1", "no letters"]),
+    ],
+)
+def test_a_bad_design_of_unequal_length_is_located(designs: list[str], words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        PADDED.encode(designs)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_without_a_pad_unequal_lengths_are_told_of_it() -> None:
+    with pytest.raises(DataError, match="unequal lengths with a pad"):
+        Tokens("ACGT", 3).encode(["ACG", "AC"])
+
+
+def test_random_designs_have_uniform_lengths_and_letters() -> None:
+    space = Tokens("A-C", 2, pad="-")
+    x: Tensor = space.random(8000, seeded()).argmax(-1)
+    order = torch.tensor([[1 / 8, 1 / 4, 1 / 8], [0, 0, 0], [1 / 8, 1 / 4, 1 / 8]])  # [first, second letter]
+    assert agrees(x[:, 0] * 3 + x[:, 1], order.flatten())
+
+
+def test_distance_counts_pads_as_letters() -> None:
+    a, b = PADDED.encode(["AC", "A"]), PADDED.encode(["ACGA", "A", "C"])
+    torch.testing.assert_close(PADDED.distance(a, b), torch.tensor([[0.5, 0.25, 0.5], [0.75, 0.0, 0.25]]))
+
+
+def test_impossible_pads_are_refused() -> None:
+    for pad in ("-", "AC"):
+        with pytest.raises(DataError, match=r"is not a letter of the alphabet[\s\S]*add it"):
+            Tokens("ACGT", 3, pad=pad)
+    with pytest.raises(UnsupportedError, match="no reverse complement"):
+        Tokens("ACGT", 3, ("reverse_complement",), "T")
+
+
+@pytest.mark.parametrize("space", [PADDED, Tokens("ACGT", 3, ("reverse_complement",))], ids=str)
+def test_a_space_is_stored_as_plain_data(space: Tokens) -> None:
+    assert space_from_json(json.loads(json.dumps(space_to_json(space)))) == space
+
+
+def test_a_run_from_before_there_were_pads_can_be_reopened() -> None:
+    assert space_from_json({"kind": "Tokens", "alphabet": "AC", "length": 3, "symmetries": []}) == Tokens("AC", 3)
