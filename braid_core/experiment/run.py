@@ -157,7 +157,7 @@ class Pipeline:
     def backbone(self) -> Stage:
         def compute(log: Log) -> State:
             model = self.spec.backbone.build(self.task.space, self.device)
-            designs = model.encode(self.task.unlabelled().to(self.device))
+            designs = self.task.unlabelled().to(self.device)
             model.fit(designs, self.streams.get("backbone", self.device), log=log)
             return model.state()
 

@@ -54,7 +54,10 @@ class Backbone(Stateful):
         weights: Float[Tensor, " n"] | None = None,
         log: Log = Silent(),  # noqa: B008  (stateless)
     ) -> None:
-        """Train on valid designs; called once, in the backbone stage (and by DDOM on its conditional twin)."""
+        """Train on valid designs; called once, in the backbone stage (and by DDOM on its conditional twin).
+
+        They are designs, not latents: a backbone whose chain runs on latents learns here how to encode them.
+        """
 
     @abstractmethod
     def fresh(self, condition: ConditionSpec | None) -> Self:
