@@ -75,13 +75,13 @@ class Tokens(Space):
             )
         if self.length < 1:
             raise DataError(f"designs of {self.length} letters cannot be made", fix="give a length of at least 1")
+        if self.pad:
+            self._check_pad()
         if self.symmetries and self.alphabet not in ("ACGT", "ACGU"):
             raise UnsupportedError(
                 f"no reverse complement is defined over the alphabet {self.alphabet!r}",
                 fix='use the alphabet "ACGT" or "ACGU", in this order, or drop the symmetry',
             )
-        if self.pad:
-            self._check_pad()
 
     def _check_pad(self) -> None:
         if len(self.pad) != 1 or self.pad not in self.alphabet:

@@ -192,9 +192,18 @@ class TableSpec(TaskSpec):
         description="The file of measured designs: .csv, .csv.gz, .tsv or .tsv.gz, with a header. A relative path is "
         "relative to the current folder.",
     )
-    sequence: str = Field("sequence", description="The column that holds the designs, all of one length.")
+    sequence: str = Field(
+        "sequence", description="The column that holds the designs, of one length if there is no pad."
+    )
     score: str = Field("score", description="The column that holds the measured reward, a finite number in each row.")
     alphabet: str = Field("ACGT", min_length=2, description="The letters of a design, as the file writes them.")
+    pad: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="A letter that fills shorter designs at their end, such as '-'; give it to allow unequal lengths. "
+        "The longest measured design sets the length. It is added to the alphabet if it is not in it.",
+    )
     maximise: bool = Field(True, description="Whether a larger score is better. If false, the score is negated.")
     variance: str | None = Field(
         None, description="The column with the variance of each measurement (the score's unit squared, positive)."

@@ -27,7 +27,7 @@ class Table(Task):
     def __init__(self, spec: TableSpec) -> None:
         self.spec = spec
         table = read_table(spec.path)
-        designs = table.designs(spec.sequence, spec.alphabet)
+        designs = table.designs(spec.sequence, spec.alphabet, pad=spec.pad or "")
         if len(set(designs)) < 2:
             raise DataError(
                 f"the table has {len(set(designs))} different design(s)",
@@ -35,7 +35,7 @@ class Table(Task):
                 why="nothing can be learned from fewer than two",
                 fix="add measured designs",
             )
-        self.space = Tokens(spec.alphabet, len(designs[0]), spec.symmetries)
+        self.space = _space(spec, max(map(len, designs)))
         self.name = Path(spec.path).name.partition(".")[0]
         self.unit = spec.score if spec.maximise else f"−{spec.score}"
         self._offline = LabelledDesigns(
@@ -50,7 +50,7 @@ class Table(Task):
 
     def _read_unlabelled(self, path: str) -> Float[Tensor, " n *event"]:
         table = read_table(path, plain_column=self.spec.sequence)
-        designs = table.designs(self.spec.sequence, self.spec.alphabet, self.space.length)
+        designs = table.designs(self.spec.sequence, self.spec.alphabet, self.space.length, self.space.pad)
         if not designs:
             raise DataError("there are no designs in the file", where=path, fix="add designs, one a line")
         self._contents["unlabelled"] = table.sha256
@@ -63,6 +63,11 @@ class Table(Task):
             "There is no truth for this task: all rewards of new designs are predictions, until they are measured.",
             f"Pretraining set: {len(self._unlabelled):,} designs from {spec.unlabelled or 'the same table'}.",
         ]
+        if spec.pad is not None:
+            notes.append(
+                f"Designs have up to {self.space.length} letters; the letter {spec.pad!r} fills shorter ones at their "
+                "end, and counts as a letter in distances. One before a letter makes a design invalid."
+            )
         if not spec.maximise:
             notes.insert(1, f"Smaller is better in {spec.score!r}: the reward is the negated score.")
         return tuple(notes)
@@ -88,6 +93,13 @@ class Table(Task):
             why="the table holds measurements of its own designs only",
             fix="look at the predictions, and measure the designs",
         )
+
+
+def _space(spec: TableSpec, length: int) -> Tokens:
+    if spec.pad is None:
+        return Tokens(spec.alphabet, length, spec.symmetries)
+    alphabet = spec.alphabet if spec.pad in spec.alphabet else spec.alphabet + spec.pad
+    return Tokens(alphabet, length, spec.symmetries, spec.pad)
 
 
 def _rewards(table: TextTable, spec: TableSpec) -> Float[Tensor, " n"]:

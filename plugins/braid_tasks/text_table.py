@@ -61,9 +61,15 @@ class TextTable:
             )
         return values
 
-    def designs(self, name: str, alphabet: str, length: int | None = None) -> list[str]:
-        """One column as designs of one length (``length``, if given) over ``alphabet``; raises :class:`DataError`."""
+    def designs(self, name: str, alphabet: str, length: int | None = None, pad: str = "") -> list[str]:
+        """One column as designs over ``alphabet``, of one length or, with a ``pad``, of any up to the longest.
+
+        ``length``, if given, is that of the measured designs. Pads at the end are taken off, so that a design has one
+        spelling. Raises :class:`DataError`.
+        """
         cells = self.column(name)
+        if pad:
+            cells = [cell.rstrip(pad) for cell in cells]
         empty = [row for row, cell in enumerate(cells) if not cell]
         if empty:
             raise DataError(
@@ -71,9 +77,33 @@ class TextTable:
                 where=self.where(empty),
                 fix="fill these cells or drop the rows",
             )
-        self._check_lengths(cells, length)
+        if pad:
+            self._check_gaps(cells, pad)
+            self._check_longest(cells, length)
+        else:
+            self._check_lengths(cells, length)
         self._check_letters(cells, alphabet)
         return cells
+
+    def _check_gaps(self, cells: list[str], pad: str) -> None:
+        gaps = [row for row, cell in enumerate(cells) if pad in cell]
+        if gaps:
+            raise DataError(
+                f"{len(gaps)} of {len(cells)} designs have the pad {pad!r} before a letter",
+                where=self.where(gaps),
+                why=f"the first is {cells[gaps[0]]!r}; a pad may fill a design at its end only",
+                fix="take the gaps out, or leave the pad out if it is a letter of aligned designs",
+            )
+
+    def _check_longest(self, cells: list[str], length: int | None) -> None:
+        long = [row for row, cell in enumerate(cells) if length is not None and len(cell) > length]
+        if long:
+            raise DataError(
+                f"{len(long)} of {len(cells)} designs are longer than the longest measured one, which has {length} "
+                "letters",
+                where=self.where(long),
+                fix="drop these rows: nothing was measured that is as long",
+            )
 
     def _check_lengths(self, cells: list[str], length: int | None) -> None:
         common = Counter(map(len, cells)).most_common(2)
@@ -88,7 +118,7 @@ class TextTable:
             else "the designs have unequal lengths",
             where=self.where([odd]),
             why=f"{cells[odd]!r} has {len(cells[odd])} letters; most frequent in the file: {counts}",
-            fix="keep designs of one length: one file and one run for each length",
+            fix="keep designs of one length, or allow unequal ones with a letter that fills the shorter: pad = '-'",
         )
 
     def _check_letters(self, cells: list[str], alphabet: str) -> None:

@@ -198,8 +198,8 @@ def test_impossible_pads_are_refused() -> None:
     for pad in ("-", "AC"):
         with pytest.raises(DataError, match=r"is not a letter of the alphabet[\s\S]*add it"):
             Tokens("ACGT", 3, pad=pad)
-    with pytest.raises(UnsupportedError, match="no reverse complement"):
-        Tokens("ACGT", 3, ("reverse_complement",), "T")
+    with pytest.raises(UnsupportedError, match="of unequal length have no reverse complement"):
+        Tokens("ACGT-", 3, ("reverse_complement",), "-")
 
 
 @pytest.mark.parametrize("space", [PADDED, Tokens("ACGT", 3, ("reverse_complement",))], ids=str)

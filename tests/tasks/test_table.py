@@ -12,6 +12,7 @@ from braid_tasks import TableSpec
 from braid_tasks.table import Table
 
 from braid_core.errors import DataError, UnsupportedError
+from braid_core.interfaces import Tokens
 
 GOOD = "sequence,score\nACGT,1.5\nAAAA,-2\nCCGT,0.25\n"
 
@@ -191,7 +192,7 @@ def test_the_fingerprint_follows_content_and_options_not_the_place(tmp_path: Pat
         (
             "sequence,score\nACGT,1\nACGA,2\nACG,3\nAC,4\nACC,5\n",
             {},
-            ["unequal lengths", "line 4", "2 of length 4 and 2 of length 3"],
+            ["unequal lengths", "line 4", "2 of length 4 and 2 of length 3", "pad = '-'"],
         ),
         ("sequence,score,v\nACGT,1,0\nACGA,2,1\n", {"variance": "v"}, ["'v'", "not positive", "line 2"]),
         ("sequence,score\nACGT,1\nACGA,2\n", {"variance": "var"}, ["no column 'var'"]),
@@ -202,6 +203,57 @@ def test_the_fingerprint_follows_content_and_options_not_the_place(tmp_path: Pat
 def test_mistakes_are_named(tmp_path: Path, text: str, options: dict[str, Any], words: list[str]) -> None:
     told = message(tmp_path, text, **options)
     assert [word for word in words if word not in told] == []
+
+
+PEPTIDES = "sequence,score\nACD,1\nA,2\nCA--,3\nDDCA,4\nCA,5\n"
+
+
+def test_a_pad_allows_unequal_lengths(tmp_path: Path) -> None:
+    task = build(tmp_path, PEPTIDES, alphabet="ACD", pad="-")
+    assert task.space == Tokens("ACD-", 4, pad="-")
+    data = task.offline()
+    assert task.space.decode(data.x) == ["ACD", "A", "CA", "DDCA", "CA"]
+    assert data.group is not None
+    assert data.group[2] == data.group[4]  # one design, whether filled in the file or not
+    assert len(set(data.group.tolist())) == 4
+    assert "up to 4 letters" in task.notes[-1]
+    assert build(tmp_path, PEPTIDES, alphabet="-ACD", pad="-").space == Tokens("-ACD", 4, pad="-")
+    assert "up to" not in build(tmp_path, GOOD).notes[-1]
+
+
+def test_what_has_a_pad_before_a_letter_is_not_valid(tmp_path: Path) -> None:
+    task = build(tmp_path, PEPTIDES, alphabet="ACD", pad="-")
+    letters = torch.tensor([[0, 1, 2, 0], [0, 3, 3, 3], [0, 3, 2, 3], [3, 3, 3, 3]])
+    assert task.valid(task.space.one_hot(letters)).tolist() == [True, True, False, False]
+
+
+def test_unlabelled_designs_may_be_shorter_but_not_longer(tmp_path: Path) -> None:
+    shorter = write(tmp_path, "AC\nD\n", "pool.txt")
+    task = build(tmp_path, PEPTIDES, alphabet="ACD", pad="-", unlabelled=shorter)
+    assert task.space.decode(task.unlabelled()) == ["AC", "D"]
+    longer = write(tmp_path, "AC\nDDDDD\n", "longer.txt")
+    told = message(tmp_path, PEPTIDES, alphabet="ACD", pad="-", unlabelled=longer)
+    assert "1 of 2 designs are longer than the longest measured one, which has 4 letters" in told
+    assert "longer.txt, line 2" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sequence,score\nACD,1\nA-C,2\n", ["1 of 2 designs", "pad '-' before a letter", "line 3", "'A-C'"]),
+        ("sequence,score\nACD,1\n--,2\n", ["1 of 2 rows have no design", "line 3"]),
+        ("sequence,score\nACD,1\nAXC,2\n", ["letter 'X'", "line 3"]),
+        ("sequence,score\nAC,1\nAC-,2\n", ["1 different design(s)"]),
+    ],
+)
+def test_mistakes_in_designs_of_unequal_length_are_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    told = message(tmp_path, text, alphabet="ACD", pad="-")
+    assert [word for word in words if word not in told] == []
+
+
+def test_a_pad_has_no_complement(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="unequal length have no reverse complement"):
+        build(tmp_path, GOOD, pad="-", symmetries=("reverse_complement",))
 
 
 def test_long_lists_of_bad_lines_are_cut(tmp_path: Path) -> None:
