@@ -1,9 +1,9 @@
 """How good are the oracles, and does c = "auto" keep its word? Offline figures on four real data sets.
 
-Each cell holds out a quarter of a data set, fits an oracle to the designs of the rest below their 80 % reward quantile
-(the *offline* table of that cell), chooses c from this table alone, and looks at the held-out quarter: what is like the
-table, what is better than anything in it, and the 5 % that the oracle likes best, which stand for what a run delivers.
-Beside c = 1 and c = "auto" stands a constant below the prediction, chosen on the same designs as c.
+Each cell holds out a quarter of a data set, fits an oracle to the rest (the *offline* table of that cell: all of it, or
+the designs below its 80 % reward quantile), chooses c from this table alone, and looks at the held-out quarter: what is
+like the table, what is better than anything in it, and the 5 % that the oracle likes best, which stand for what a run
+delivers. Beside c = 1 and c = "auto" stands a constant below the prediction, chosen on the same designs as c.
 
     python benchmarks/oracles.py run      # each cell in a process of its own; finished ones are kept in runs/oracles
     python benchmarks/oracles.py table    # prints Markdown from the finished cells
@@ -31,7 +31,7 @@ from braid_tasks import ShineDalgarnoSpec, TFBind8Spec, UTRSpec, YeastPromoterSp
 from torch import Tensor
 
 from braid_core.errors import DataError
-from braid_core.experiment.calibration import COVERAGE, LOWER, Beliefs, Shifted, beliefs, judge, shift, with_scale
+from braid_core.experiment.calibration import COVERAGE, LOWER, beliefs, judge, rehearse, with_scale
 from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silent, Space, State, Streams
 from braid_core.nets.reward import RewardModel
 from braid_core.nets.spec import NetworkSpec
@@ -44,7 +44,8 @@ DATA: dict[str, TaskSpec] = {
     "UTR": UTRSpec(cap=1),
     "yeast promoters": YeastPromoterSpec(cap=1),
 }
-SIZES, SEEDS = (1_000, 10_000, 0), (0, 1, 2)  # 0: all
+CELLS = ((LOWER, 1_000), (1.0, 1_000), (LOWER, 10_000), (LOWER, 0))  # reward quantile and size of the table; 0: all
+SEEDS = (0, 1, 2)
 HELD_OUT, LIKED = 0.25, 0.05
 FIGURES = ("rmse", "spearman", "nll", "coverage", "width", "slack", "pinball")
 
@@ -105,10 +106,12 @@ ORACLES: dict[str, OracleSpec] = {
 }
 
 
-def tables(data: LabelledDesigns, n: int, streams: Streams) -> tuple[LabelledDesigns, LabelledDesigns, float]:
+def tables(
+    data: LabelledDesigns, quantile: float, n: int, streams: Streams
+) -> tuple[LabelledDesigns, LabelledDesigns, float]:
     """The offline table of a cell, the designs held out, and the reward below which the table lies."""
     rest, held_out = data.split(HELD_OUT, streams.get("outer"))
-    cap = float(rest.y.quantile(LOWER))
+    cap = float(rest.y.quantile(quantile))
     offline = rest.take((rest.y <= cap).nonzero().flatten())
     if n >= len(offline):
         raise DataError(f"{len(offline)} designs are not more than {n}")
@@ -137,11 +140,11 @@ def pace(oracle: Oracle, x: Tensor, gradient: bool, seconds: float = 1.0) -> flo
     return done / (time.process_time() - start)
 
 
-def cell(name: str, n: int, label: str, seed: int) -> dict[str, Any]:
+def cell(name: str, quantile: float, n: int, label: str, seed: int) -> dict[str, Any]:
     """All figures of one oracle on one table."""
     torch.set_num_threads(1)
     task, streams, spec = DATA[name].build(seed), Streams(seed), ORACLES[label]
-    offline, held_out, cap = tables(task.offline(), n, streams)
+    offline, held_out, cap = tables(task.offline(), quantile, n, streams)
     oracle = with_scale(spec, 1.0).build(task.space, CPU)
     forget_peak()
     before, start = peak(), time.process_time()
@@ -149,41 +152,34 @@ def cell(name: str, n: int, label: str, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {"seconds": time.process_time() - start, "memory": peak() - before, "offline": len(offline)}
     found |= {"pace": pace(oracle, held_out.x, False), "pace_gradient": pace(oracle, held_out.x, True)}
 
-    shifted = shift(spec, offline, task.space, CPU, streams, Silent())
-    assert shifted is not None
-    plain = replace(shifted.beliefs, conservative=shifted.beliefs.mean - 1)
-    found["offset"] = Shifted(plain, shifted.y, shifted.threshold).scale(COVERAGE)
-    found["c"] = None if label == "single" else shifted.scale(COVERAGE)
+    rehearsals = [rehearse(spec, offline, q, task.space, CPU, streams, Silent()) for q in (LOWER, 1.0)]
+    plain = [replace(r, beliefs=replace(r.beliefs, penalty=torch.ones_like(r.y))) for r in rehearsals]
+    found["offset"] = max(r.scale(COVERAGE) for r in plain)
+    found["c"] = None if label == "single" else max(r.scale(COVERAGE) for r in rehearsals)
     believed, y = beliefs(oracle, held_out.x), held_out.y
     liked = torch.zeros_like(y, dtype=torch.bool)
     liked[believed.mean.topk(round(LIKED * len(y))).indices] = True
     found["unit"] = offline.std
-    for part, rows in {"like the table": y <= cap, "better": y > cap, "liked": liked}.items():
-        found[part] = {
-            bound: judge(scaled, y[rows]) for bound, scaled in bounds(believed.take(rows), found["c"], found["offset"])
-        }
-    return found
-
-
-def bounds(believed: Beliefs, c: float | None, offset: float) -> list[tuple[str, Beliefs]]:
-    """The lower bounds that are compared."""
-    found = [("constant", replace(believed, conservative=believed.mean - offset))]
-    if c is not None:
-        found = [("c = 1", believed), *found]
-        found.append(("auto", replace(believed, conservative=believed.mean - c * believed.penalty)))
+    parts = {"like the table": y <= cap, "better": y > cap, "liked": liked}
+    for part, rows in parts.items():
+        if bool(rows.any()):
+            constant = replace(believed, penalty=torch.ones_like(y)).take(rows)
+            some = believed.take(rows)
+            found[part] = {"constant": judge(constant, y[rows], found["offset"])}
+            if found["c"] is not None:
+                found[part] |= {"c = 1": judge(some, y[rows], 1.0), "auto": judge(some, y[rows], found["c"])}
     return found
 
 
 def run() -> None:
     """Every cell that is not there yet, the quick and small ones first."""
     OUT.mkdir(parents=True, exist_ok=True)
-    for seed, n, (name, label) in product(SEEDS, SIZES, product(DATA, ORACLES)):
-        path = OUT / f"{name}-{n or 'all'}-{label}-{seed}.json".replace(" ", "_")
-        if path.exists() or (seed and not n):
+    for seed, (quantile, n), (name, label) in product(SEEDS, CELLS, product(DATA, ORACLES)):
+        path = OUT / f"{name}-{quantile}-{n or 'all'}-{label}-{seed}.json".replace(" ", "_")
+        if path.exists() or (seed and n != 1_000):
             continue
-        done = subprocess.run(
-            [sys.executable, __file__, "cell", name, str(n), label, str(seed)], capture_output=True, text=True
-        )
+        command = [sys.executable, __file__, "cell", name, str(quantile), str(n), label, str(seed)]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1]
             print(f"{path.name}: {last}", flush=True)
@@ -200,15 +196,15 @@ def table() -> None:
     )
     for name in DATA:
         print(f"## {name}\n")
-        for n in SIZES:
-            found = {label: load(name, n, label) for label in ORACLES}
+        for quantile, n in CELLS:
+            found = {label: load(name, quantile, n, label) for label in ORACLES}
             known = {label: cells for label, cells in found.items() if cells}
             if known:
-                print_size(n, known)
+                print_size(quantile, known)
 
 
-def load(name: str, n: int, label: str) -> list[dict[str, Any]]:
-    pattern = f"{name}-{n or 'all'}-{label}-[0-9].json".replace(" ", "_")
+def load(name: str, quantile: float, n: int, label: str) -> list[dict[str, Any]]:
+    pattern = f"{name}-{quantile}-{n or 'all'}-{label}-[0-9].json".replace(" ", "_")
     return [json.loads(path.read_text()) for path in sorted(OUT.glob(pattern))]
 
 
@@ -218,7 +214,7 @@ def mean(cells: list[dict[str, Any]], *path: str, unit: bool = False) -> str:
     for found in cells:
         value: Any = found
         for key in path:
-            value = value.get(key) if value else None
+            value = value.get(key) if value else None  # nothing is better than a table that is not cut
         if value is not None:
             values.append(value / (found["unit"] if unit else 1))
     if not values:
@@ -227,9 +223,10 @@ def mean(cells: list[dict[str, Any]], *path: str, unit: bool = False) -> str:
     return f"{size:,.0f}" if abs(size) >= 100 else f"{size:.1f}" if abs(size) >= 10 else f"{size:.2f}"
 
 
-def print_size(n: int, known: dict[str, list[dict[str, Any]]]) -> None:
+def print_size(quantile: float, known: dict[str, list[dict[str, Any]]]) -> None:
     cells = next(iter(known.values()))
-    print(f"### {cells[0]['offline']:,} designs, {len(cells)} seed(s)\n")
+    cut = "not cut" if quantile == 1 else f"the lower {quantile:.0%}"
+    print(f"### {cells[0]['offline']:,} designs, {cut}, {len(cells)} seed(s)\n")
     print("| oracle | fit, CPU s | MB | designs/s | with gradient | RMSE | ρ | NLL | RMSE better | ρ better |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for label, cells in known.items():
@@ -261,7 +258,7 @@ def print_size(n: int, known: dict[str, list[dict[str, Any]]]) -> None:
 if __name__ == "__main__":
     command, *rest = sys.argv[1:] or ["table"]
     if command == "cell":
-        name, n, label, seed = rest
-        print(json.dumps(cell(name, int(n), label, int(seed))))
+        name, quantile, n, label, seed = rest
+        print(json.dumps(cell(name, float(quantile), int(n), label, int(seed))))
     else:
         {"run": run, "table": table}[command]()

@@ -1,13 +1,13 @@
 """How far an oracle can be trusted, judged on offline data alone, and the scale of its penalty chosen from that.
 
-The situation of design is made one level down: an oracle is fitted to the *lower-reward part* of the table, and looked
-at on designs of the whole table that it has not seen, among them better ones than it has ever seen.
+Before the oracle that a run uses, others are fitted to parts of the table and asked about designs that they have not
+seen: a *rehearsal*. One of them sees only the lower-reward part, which is the situation of design one level down.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float
@@ -34,39 +34,42 @@ BLOCK = 1024
 
 @dataclass(frozen=True)
 class Beliefs:
-    """A posterior as plain numbers, of however many designs."""
+    """What an oracle says of designs, as plain numbers; ``penalty`` is ĝ at c = 1, or that of an oracle without c."""
 
     mean: Float[Tensor, " n"]
     std: Float[Tensor, " n"]
-    conservative: Float[Tensor, " n"]
+    penalty: Float[Tensor, " n"]
     noise: Float[Tensor, " n"] | None = None
 
-    @property
-    def penalty(self) -> Float[Tensor, " n"]:
-        """ĝ."""
-        return self.mean - self.conservative
+    def conservative(self, c: float) -> Float[Tensor, " n"]:
+        """The lower bound at scale ``c``."""
+        return self.mean - c * self.penalty
 
     def take(self, index: Tensor) -> Beliefs:
         """Of the designs in ``index`` (numbers or a mask)."""
-        noise = None if self.noise is None else self.noise[index]
-        return Beliefs(self.mean[index], self.std[index], self.conservative[index], noise)
+        return Beliefs(**{name: part[index] for name, part in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parts that there are, by name."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 @torch.no_grad()
 def beliefs(oracle: Oracle, x: Float[Tensor, " n *event"]) -> Beliefs:
-    """What ``oracle`` believes of ``x``, computed in blocks."""
+    """What ``oracle``, built with c = 1, believes of ``x``, computed in blocks."""
     parts = [oracle.posterior(block) for block in torch.split(x, BLOCK)]
     noises = [part.noise for part in parts if part.noise is not None]
     return Beliefs(
         torch.cat([part.mean for part in parts]),
         torch.cat([part.std for part in parts]),
-        torch.cat([part.conservative() for part in parts]),
+        torch.cat([part.penalty() for part in parts]),
         torch.cat(noises) if noises else None,
     )
 
 
-def judge(believed: Beliefs, y: Float[Tensor, " n"]) -> dict[str, float | int | None]:
-    """The figures of merit of beliefs about designs whose measured rewards are ``y``.
+def judge(believed: Beliefs, y: Float[Tensor, " n"], c: float) -> dict[str, float | int | None]:
+    """The figures of merit, at scale ``c``, of beliefs about designs whose measured rewards are ``y``.
 
     Of the mean: ``rmse``, and ``spearman`` (None where ranks say nothing: fewer than three designs, or all of one
     value). Of the whole: ``nll`` in nats a design, where the oracle models the noise of a measurement. Of the lower
@@ -74,14 +77,14 @@ def judge(believed: Beliefs, y: Float[Tensor, " n"]) -> dict[str, float | int | 
     ``slack`` (mean distance from the reward down to it) and ``pinball``, the loss at 10 % that is smallest, in
     expectation, for the true 10 % quantile of the reward: a bound that is too low pays as well as one that is missed.
     """
-    mean, above = believed.mean, y - believed.conservative
+    mean, above = believed.mean, y - believed.conservative(c)
     ranked = len(y) > 2 and all(bool((values != values[0]).any()) for values in (mean, y))
     return {
         "rmse": float((mean - y).square().mean().sqrt()),
         "spearman": float(spearmanr(mean.cpu(), y.cpu()).statistic) if ranked else None,
         "nll": None if believed.noise is None else _nll(mean, believed.std.square() + believed.noise, y),
         "coverage": float((above >= 0).double().mean()),
-        "width": float(believed.penalty.mean()),
+        "width": c * float(believed.penalty.mean()),
         "slack": float(above.mean()),
         "pinball": float(torch.maximum(LEVEL * above, (LEVEL - 1) * above).mean()),
         "n_held_out": len(y),
@@ -101,9 +104,9 @@ def conformal_scale(
     prediction: Papadopoulos et al. 2002; Lei et al. 2018). Raises :class:`DataError` where no finite scale can.
     """
     short = mean - y
-    needed = torch.where(
-        penalty > 0, short / penalty.clamp(min=torch.finfo(penalty.dtype).tiny), short.sign() * torch.inf
-    )
+    # where nothing is short, no scale is needed, whatever the penalty; where there is no penalty, none is enough
+    needed = torch.where(penalty > 0, short / penalty.clamp(min=torch.finfo(penalty.dtype).tiny), torch.inf)
+    needed = torch.where(short <= 0, needed.clamp(max=0), needed)
     rank = _ceil((len(y) + 1) * coverage)
     if rank > len(y):
         raise DataError(
@@ -127,75 +130,135 @@ def _ceil(value: float) -> int:
 
 
 @dataclass(frozen=True)
-class Shifted:
-    """An oracle fitted, with c = 1, to the lower-reward part of a table, and the designs kept from it."""
+class Rehearsal:
+    """An oracle fitted to a part of the table, and the designs kept from it; no reward above ``cap`` was fitted."""
 
     beliefs: Beliefs
     y: Float[Tensor, " n"]
-    threshold: float
+    cap: float
+
+    @property
+    def liked(self) -> Tensor:
+        """The held-out designs that the oracle predicts to be best, which stand for what a run delivers: chosen, as
+        there, because their *prediction* is high."""
+        n = min(len(self.y), max(FEWEST_DELIVERED, round(DELIVERED * len(self.y))))
+        return self.beliefs.mean.topk(n).indices
 
     def scale(self, coverage: float) -> float:
-        """The scale by which the held-out designs that the oracle likes best are covered.
+        """The scale by which the liked designs are covered."""
+        believed, y = self.beliefs.take(self.liked), self.y[self.liked]
+        return conformal_scale(believed.mean, believed.penalty, y, coverage)
 
-        They stand for what a run delivers: chosen, as there, because their *prediction* is high. Designs chosen by a
-        high reward would need no penalty at all, since the oracle has never seen rewards like theirs.
-        """
-        n = min(len(self.y), max(FEWEST_DELIVERED, round(DELIVERED * len(self.y))))
-        best = self.beliefs.mean.topk(n).indices
-        believed = self.beliefs.take(best)
-        return conformal_scale(believed.mean, believed.penalty, self.y[best], coverage)
-
-    def judge(self, c: float) -> dict[str, float | int | None]:
-        """The figures of merit, at scale ``c``, on the held-out designs better than all that was fitted."""
-        top = self.y > self.threshold
-        believed = self.beliefs.take(top)
-        return judge(replace(believed, conservative=believed.mean - c * believed.penalty), self.y[top])
+    def judge(self, c: float) -> dict[str, dict[str, float | int | None]]:
+        """The figures of merit on the designs that are ``better`` than all that was fitted, and on the ``liked``."""
+        parts = {"better": (self.y > self.cap).nonzero().flatten(), "liked": self.liked}
+        return {name: judge(self.beliefs.take(rows), self.y[rows], c) for name, rows in parts.items() if len(rows)}
 
     def state(self) -> State:
         """For the store."""
-        parts = {"y": self.y, **vars(self.beliefs)}
-        return State({name: part for name, part in parts.items() if part is not None}, {"threshold": self.threshold})
+        return State({"y": self.y, **self.beliefs.tensors()}, {"cap": self.cap})
 
     @classmethod
-    def from_state(cls, state: State) -> Shifted:
+    def from_state(cls, state: State) -> Rehearsal:
         """The inverse of :meth:`state`."""
         parts = dict(state.tensors)
-        return cls(y=parts.pop("y"), beliefs=Beliefs(**parts), threshold=state.meta["threshold"])
+        return cls(y=parts.pop("y"), beliefs=Beliefs(**parts), cap=state.meta["cap"])
 
 
-def shift(
-    spec: OracleSpec, data: LabelledDesigns, space: Space, device: torch.device, streams: Streams, log: Log
-) -> Shifted | None:
-    """Fit the oracle of ``spec`` once more, to the lower-reward part; None where the table is too small for it."""
-    if len(data) < FEWEST:
-        return None
-    known, held_out = data.split(HELD_OUT, streams.get("shift"))
-    threshold = float(known.y.quantile(LOWER))
-    lower = known.take((known.y <= threshold).nonzero().flatten()).to(device)
-    oracle = with_scale(spec, 1.0).build(space, device)
-    oracle.fit(lower, streams.get("oracle", device), log)
-    held_out = held_out.to(device)
-    return Shifted(beliefs(oracle, held_out.x), held_out.y, threshold)
+def rehearse(
+    spec: OracleSpec,
+    data: LabelledDesigns,
+    quantile: float,
+    space: Space,
+    device: torch.device,
+    streams: Streams,
+    log: Log,
+) -> Rehearsal:
+    """Fit the oracle of ``spec`` with c = 1 to the designs of three quarters of the table up to a reward ``quantile``.
 
-
-def chosen_scale(spec: OracleSpec, shifted: Shifted | None) -> float | None:
-    """The scale of the penalty: the spec's, or what ``"auto"`` stands for; None for an oracle that has none.
-
-    Raises :class:`DataError` where ``"auto"`` cannot be answered.
+    Raises :class:`DataError` where the table is too small to be split, and whatever the oracle refuses.
     """
-    if not isinstance(spec, ScaledOracleSpec):
-        return None
-    if isinstance(spec.c, float):
-        return spec.c
-    if shifted is None:
+    if len(data) < FEWEST:
         raise DataError(
-            "the table is too small to choose c",
-            why=f"it takes at least {FEWEST} designs to hold some out",
-            fix="give c a number",
+            f"{len(data)} designs are too few to rehearse with a part of them",
+            why=f"it takes at least {FEWEST}, after those that a run holds out to judge its oracle",
+            fix="give c a number, or measure more designs",
         )
-    return shifted.scale(spec.coverage or COVERAGE)
+    known, held_out = data.split(HELD_OUT, streams.get("rehearsal"))
+    cap = float(known.y.quantile(quantile))
+    fitted = known.take((known.y <= cap).nonzero().flatten()).to(device)
+    oracle = with_scale(spec, 1.0).build(space, device)
+    oracle.fit(fitted, streams.get("oracle", device), log)
+    held_out = held_out.to(device)
+    return Rehearsal(beliefs(oracle, held_out.x), held_out.y, cap)
 
 
-def with_scale(spec: OracleSpec, c: float | None) -> OracleSpec:
+@dataclass(frozen=True)
+class Calibration:
+    """What the rehearsals found: ``lower`` saw the lower-reward part only; ``whole``, made where c is to be chosen, saw
+    all rewards. ``refused`` says why there is none."""
+
+    lower: Rehearsal | None = None
+    whole: Rehearsal | None = None
+    refused: str | None = None
+
+    def scale(self, spec: OracleSpec) -> float:
+        """The scale of the oracle's penalty: the spec's, or what "auto" stands for; 1 for an oracle that has none.
+
+        The larger of those that both rehearsals need to cover what they like. What has seen lower rewards only tests
+        how far predictions hold above them, but a table cut at a reward is cut at its noise too: it predicts too little
+        at the top, where what has seen all rewards shows by how much the best predictions are too high.
+        """
+        if not isinstance(spec, ScaledOracleSpec):
+            return 1.0
+        if isinstance(spec.c, float):
+            return spec.c
+        assert self.lower is not None
+        assert self.whole is not None
+        coverage = spec.coverage or COVERAGE
+        return max(self.lower.scale(coverage), self.whole.scale(coverage))
+
+    def state(self) -> State:
+        """For the store."""
+        parts = {name: part.state() for name, part in (("lower", self.lower), ("whole", self.whole)) if part}
+        tensors = {key: tensor for name, part in parts.items() for key, tensor in part.prefixed(name).tensors.items()}
+        return State(tensors, {**{name: part.meta for name, part in parts.items()}, "refused": self.refused})
+
+    @classmethod
+    def from_state(cls, state: State) -> Calibration:
+        """The inverse of :meth:`state`."""
+        found = {
+            name: Rehearsal.from_state(State(state.under(name), state.meta[name]))
+            for name in ("lower", "whole")
+            if name in state.meta
+        }
+        return cls(**found, refused=state.meta["refused"])
+
+
+def calibrate(
+    spec: OracleSpec, data: LabelledDesigns, space: Space, device: torch.device, streams: Streams, log: Log
+) -> Calibration:
+    """One rehearsal, two where c is to be chosen.
+
+    Raises :class:`DataError` where c cannot be chosen; what is only to be reported is left out where it cannot be had.
+    """
+    auto = automatic(spec)
+    try:
+        lower = rehearse(spec, data, LOWER, space, device, streams, log)
+    except DataError as error:
+        if auto:
+            raise
+        return Calibration(refused=error.what)
+    found = Calibration(lower, rehearse(spec, data, 1.0, space, device, streams, log) if auto else None)
+    found.scale(spec)  # a coverage that cannot be promised is refused here, before anything long
+    return found
+
+
+def automatic(spec: OracleSpec) -> bool:
+    """Whether c is to be chosen."""
+    return isinstance(spec, ScaledOracleSpec) and spec.c == "auto"
+
+
+def with_scale(spec: OracleSpec, c: float) -> OracleSpec:
     """The same oracle with scale ``c``; a spec without a scale stays as it is."""
     return spec.model_copy(update={"c": c, "coverage": None}) if isinstance(spec, ScaledOracleSpec) else spec

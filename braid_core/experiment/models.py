@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from braid_core.errors import StoreError
-from braid_core.experiment.calibration import with_scale
 from braid_core.experiment.spec import RunSpec
 from braid_core.interfaces import Backbone, Objective, Oracle, Sampler, Space, State, Stateful
+from braid_core.registry.spec import OracleSpec
 
 
 def load_backbone(spec: RunSpec, space: Space, device: torch.device, state: State) -> Backbone:
@@ -17,10 +17,10 @@ def load_backbone(spec: RunSpec, space: Space, device: torch.device, state: Stat
     return backbone
 
 
-def load_oracle(spec: RunSpec, space: Space, device: torch.device, state: State) -> Oracle:
-    """The fitted oracle."""
-    oracle = with_scale(spec.oracle, state.meta["c"]).build(space, device)
-    _load(oracle, State(state.tensors, state.meta["oracle"]), device, "oracle")
+def load_oracle(spec: OracleSpec, space: Space, device: torch.device, state: State) -> Oracle:
+    """The fitted oracle, with the scale that ``spec`` gives as a number."""
+    oracle = spec.build(space, device)
+    _load(oracle, State(state.under("oracle"), state.meta), device, "oracle")
     return oracle
 
 

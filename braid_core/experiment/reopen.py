@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from braid_core.errors import StoreError
+from braid_core.experiment.calibration import Calibration, with_scale
 from braid_core.experiment.manifest import pick_device, space_from_json
 from braid_core.experiment.metrics import distinct
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
@@ -73,7 +74,8 @@ def open_run(folder: Path | str, device: str = "auto") -> FinishedRun:
     checkpoints = folder / "checkpoints"
     where = pick_device(device)
     backbone = load_backbone(spec, space, where, read_state(checkpoints / "backbone"))
-    oracle = load_oracle(spec, space, where, read_state(checkpoints / "oracle"))
+    scale = Calibration.from_state(read_state(checkpoints / "calibration")).scale(spec.oracle)
+    oracle = load_oracle(with_scale(spec.oracle, scale), space, where, read_state(checkpoints / "oracle"))
     objective = spec.objective.build()
     sampler = load_sampler(objective, backbone, oracle, where, read_state(checkpoints / "objective"))
     return FinishedRun(spec, space, sampler, oracle, objective, where)

@@ -1,4 +1,4 @@
-"""One run: task → backbone → calibration → oracle → objective → designs → truth, once → results.
+"""One run: task → calibration → oracle → backbone → objective → designs → truth, once → results.
 
 Each stage is stored under the hash of all that determines it, so that methods share one pretrained backbone, an
 interrupted run goes on where it stopped, and a changed field reruns only what depends on it.
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from braid_core.experiment.calibration import Shifted, beliefs, chosen_scale, judge, shift, with_scale
+from braid_core.experiment.calibration import Beliefs, Calibration, automatic, beliefs, calibrate, judge, with_scale
 from braid_core.experiment.designs import Designs, Drawing, from_state, to_state
 from braid_core.experiment.manifest import code_hash, manifest, pick_device, plugins_of
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
@@ -39,11 +39,10 @@ from braid_core.interfaces import (
 )
 from braid_core.registry.discovery import SHIPPED
 from braid_core.registry.hooks import hook_manager
-from braid_core.registry.spec import OracleSpec
 from braid_core.tuning.rollout import rollout
 
 STORE = ".stages"
-STAGES = ("backbone", "calibration", "oracle", "objective", "references", "designs")
+STAGES = ("calibration", "oracle", "backbone", "objective", "references", "designs")
 
 
 def run(
@@ -165,46 +164,49 @@ class Pipeline:
 
     @cached_property
     def calibration(self) -> Stage:
-        """What the oracle would believe if it had seen lower rewards only; whatever the scale of its penalty."""
-        spec = with_scale(self.spec.oracle, 1.0)
+        """Rehearsals of the oracle; a later choice of c, or of what it should cover, needs no other ones."""
 
         def compute(log: Log) -> State:
-            shifted = shift(spec, self.split[0], self.task.space, self.device, self.streams, log)
-            return State({}) if shifted is None else shifted.state()
+            training, _ = self.split
+            return calibrate(self.spec.oracle, training, self.task.space, self.device, self.streams, log).state()
 
-        return self.store.stage("calibration", self._oracle_inputs(spec), compute)
-
-    @cached_property
-    def shifted(self) -> Shifted | None:
-        state = self.calibration.state()
-        return Shifted.from_state(state) if state.tensors else None
+        inputs = {**self._oracle_inputs, "auto": automatic(self.spec.oracle)}
+        return self.store.stage("calibration", inputs, compute)
 
     @cached_property
-    def scale(self) -> float | None:
-        """The scale of the oracle's penalty, chosen if the spec says so."""
-        return chosen_scale(self.spec.oracle, self.shifted)
+    def rehearsed(self) -> Calibration:
+        return Calibration.from_state(self.calibration.state())
+
+    @cached_property
+    def scale(self) -> float:
+        """The scale of the oracle's penalty."""
+        return self.rehearsed.scale(self.spec.oracle)
 
     @cached_property
     def oracle(self) -> Stage:
-        spec = with_scale(self.spec.oracle, self.scale)
+        """The fitted oracle, whatever its scale, and its beliefs about the designs held out."""
 
         def compute(log: Log) -> State:
             training, held_out = (part.to(self.device) for part in self.split)
-            model = spec.build(self.task.space, self.device)
+            model = with_scale(self.spec.oracle, 1.0).build(self.task.space, self.device)
             model.fit(training, self.streams.get("oracle", self.device), log)
-            state, quality = model.state(), judge(beliefs(model, held_out.x), held_out.y)
-            return State(state.tensors, {"oracle": state.meta, "c": self.scale, "held_out": quality})
+            state, believed = model.state(), State({"y": held_out.y, **beliefs(model, held_out.x).tensors()})
+            tensors = state.prefixed("oracle").tensors | believed.prefixed("held_out").tensors
+            return State(tensors, state.meta)
 
-        return self.store.stage("oracle", self._oracle_inputs(spec), compute)
+        return self.store.stage("oracle", self._oracle_inputs, compute)
 
-    def _oracle_inputs(self, spec: OracleSpec) -> dict[str, Any]:
-        return {**self._inputs("oracle"), "spec": spec.model_dump(mode="json"), "holdout": self.spec.holdout}
+    @property
+    def _oracle_inputs(self) -> dict[str, Any]:
+        spec = with_scale(self.spec.oracle, 1.0).model_dump(mode="json")
+        return {**self._inputs("oracle"), "spec": spec, "holdout": self.spec.holdout}
 
     @property
     def oracle_quality(self) -> dict[str, Any]:
-        """The figures of merit on held-out designs, and on better ones than a second oracle has seen."""
-        shifted = self.shifted and self.shifted.judge(1.0 if self.scale is None else self.scale)
-        return {**self.oracle.state().meta["held_out"], "c": self.scale, "shifted": shifted}
+        """The figures of merit on designs held out at random, and of the oracle that saw lower rewards only."""
+        held_out = self.oracle.state().under("held_out")
+        y, c, lower = held_out.pop("y"), self.scale, self.rehearsed.lower
+        return {**judge(Beliefs(**held_out), y, c), "c": c, "lower": lower.judge(c) if lower else None}
 
     @cached_property
     def objective(self) -> Stage:
@@ -212,7 +214,8 @@ class Pipeline:
             problem = Problem(self.data, self.load_backbone(), self.load_oracle(), self.streams, log)
             return self.spec.objective.build().fit(problem).state()
 
-        return self.store.stage("objective", self._inputs("objective", self.backbone, self.oracle), compute)
+        inputs = {**self._inputs("objective", self.backbone, self.oracle), "scale": self.scale}
+        return self.store.stage("objective", inputs, compute)
 
     @cached_property
     def references(self) -> Stage:
@@ -235,7 +238,7 @@ class Pipeline:
                 ]
             )
 
-        inputs = {"draws": self._draws, "upstream": [self.backbone.key, self.oracle.key]}
+        inputs = {"draws": self._draws, "upstream": [self.backbone.key, self.oracle.key], "scale": self.scale}
         return self.store.stage("references", inputs, compute)
 
     @cached_property
@@ -263,7 +266,7 @@ class Pipeline:
         return load_backbone(self.spec, self.task.space, self.device, self.backbone.state())
 
     def load_oracle(self) -> Oracle:
-        return load_oracle(self.spec, self.task.space, self.device, self.oracle.state())
+        return load_oracle(with_scale(self.spec.oracle, self.scale), self.task.space, self.device, self.oracle.state())
 
     def load_sampler(self) -> Sampler:
         return load_sampler(

@@ -43,8 +43,8 @@ class LabelledDesigns:
                     where=f"the first is design {int(bad[0]) + 1}",
                     fix="drop these rows or measure them again",
                 )
-        if self.variance is not None and not bool((self.variance > 0).all()):
-            raise DataError("a measurement variance is not positive", where="variance")
+        if self.variance is not None and not bool(((self.variance > 0) & self.variance.isfinite()).all()):
+            raise DataError("a measurement variance is not a positive number", where="variance")
 
     def __len__(self) -> int:
         return len(self.y)

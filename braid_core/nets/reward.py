@@ -95,9 +95,16 @@ class RewardModel(Stateful):
 
         A part of ``data`` is held out to stop early and keep each member's best weights. Measurements count in
         proportion to their precision, copies of a design as often as they were measured. Raises :class:`DataError`
-        where there is nothing to learn (see ``merged``).
+        where there is nothing to learn (see ``merged``) and for fewer designs than members to resample.
         """
         data = _weighted(data.to(self.device), self.space)
+        groups = len(data) if data.group is None else len(data.group.unique())
+        if resample and groups < self.members:
+            raise DataError(
+                f"{groups} labelled designs are fewer than the {self.members} ensemble members",
+                why="copies and groups count once; part of the table is held out to judge the oracle",
+                fix="measure more designs, or lower `members`",
+            )
         training, validation = data.split(min(VALIDATION_SHARE, MOST_VALIDATED / len(data)), generator)
         self._build(generator)
         self.location, self.scale = training.y.mean(), data.y.std()

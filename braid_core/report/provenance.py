@@ -79,8 +79,9 @@ def _oracles(group: Group) -> list[tuple[str, ...]]:
         if facts:
             which = (str(member.seed), number(facts.c, 2))
             rows.append((member.method, "at random", *which, *_judged(facts)))
-            if facts.shifted:
-                rows.append((member.method, "the best", *which, *_judged(facts.shifted)))
+            if facts.lower:
+                parts = {"better than all seen": facts.lower.better, "liked best": facts.lower.liked}
+                rows += [(member.method, name, *which, *_judged(part)) for name, part in parts.items() if part]
     return rows
 
 

@@ -102,11 +102,18 @@ class Judged(Record):
     n_held_out: int | None = None
 
 
+class Rehearsed(Record):
+    """How an oracle did that saw lower rewards only: on ``better`` designs, and on those that it ``liked`` best."""
+
+    better: Judged | None = None
+    liked: Judged | None = None
+
+
 class OracleFacts(Judged):
-    """The oracle of a run; ``shifted``: fitted to lower rewards only, on better designs than those."""
+    """The oracle of a run."""
 
     c: Figure = None
-    shifted: Judged | None = None
+    lower: Rehearsed | None = None
 
 
 class Results(Record):

@@ -56,4 +56,4 @@ def space_id(space: Space) -> str:
     """A name for ``space`` in the ids of tests, such as ``Tokens-ACGT-6-reverse_complement``."""
     values: list[Any] = [getattr(space, field.name) for field in fields(space)] if is_dataclass(space) else []
     words = [word for value in values for word in (value if isinstance(value, tuple) else (value,))]
-    return "-".join(map(str, [type(space).__name__, *words]))
+    return "-".join(filter(None, map(str, [type(space).__name__, *words])))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from braid_core.errors import BraidError, SpecError
 from braid_core.interfaces import LabelledDesigns, Oracle, Space, State, Streams
-from braid_core.registry.spec import OracleSpec
+from braid_core.registry.spec import OracleSpec, ScaledOracleSpec
 from braid_core.testing.checks import (
     QUANTITIES,
     correlation,
@@ -61,11 +61,11 @@ class OracleContract(Contract):
         super().__init_subclass__(**options)
         cls._shared = {}
 
-    def build(self, space: Space) -> Oracle:
-        """An unfitted oracle."""
+    def build(self, space: Space, spec: OracleSpec | None = None) -> Oracle:
+        """An unfitted oracle; of another ``spec`` if one is given."""
         if not hasattr(self, "spec"):
             raise SpecError("the contract has no oracle", where=type(self).__name__, fix="write `spec = YourSpec()`")
-        return self.spec.build(space, self.device)
+        return (spec or self.spec).build(space, self.device)
 
     def fit(self, space: Space, data: LabelledDesigns, seed: int = 0) -> Oracle:
         """An oracle fitted as a run fits it, to a copy: one that changes its table fails one test, not all."""
@@ -235,6 +235,28 @@ class OracleContract(Contract):
 
     def _everywhere(self, table: LabelledDesigns, landscape: Landscape) -> Float[Tensor, " b *event"]:
         return torch.cat([table.x, landscape.designs(200, "everywhere"), landscape.relaxed(200, "everywhere")])
+
+    def test_c_scales_the_penalty_alone(self, space: Space, oracle: Oracle, places: Tensor) -> None:
+        """Twice the ``c`` of a ``ScaledOracleSpec`` is twice the penalty for the same fit: runs choose c after it."""
+        if not isinstance(self.spec, ScaledOracleSpec):
+            pytest.skip("the spec has no c to scale")
+        scaled = self.build(space, self.spec.model_copy(update={"c": 2 * self.spec.scale}))
+        scaled.load_state(oracle.state())
+        one, two = figures(oracle.posterior(places)), figures(scaled.posterior(places))
+        unit = float(one["std"].mean() + one["penalty()"].mean())
+        for name, factor in (("mean", 1), ("std", 1), ("penalty()", 2)):
+            gap = distance(two[name], factor * one[name])
+            what = f"with c = 2, {name} is not {factor} times what it is with c = 1: {gap:.3g} beside it"
+            demand(gap <= 1e-3 * unit, what, "a penalty that is not linear in c, or c that enters the fit or the std")
+
+    def test_a_look_without_gradients_does_not_cut_them(self, oracle: Oracle, places: Tensor) -> None:
+        """Whoever looks at a posterior first, to log it, must not decide what others can differentiate."""
+        seen, unseen = (oracle.posterior(places.clone().requires_grad_()) for _ in range(2))
+        with torch.no_grad():
+            figures(seen)
+        for name, quantity in QUANTITIES.items():
+            alive = quantity(seen).requires_grad == quantity(unseen).requires_grad
+            demand(alive, f"{name} has lost its gradient to a look under no_grad()", "a cached property")
 
     def test_saved_and_loaded_is_the_same(self, space: Space, oracle: Oracle, places: Tensor, tmp_path: Path) -> None:
         """A run stores the state as tensors and JSON; a fresh oracle that is given it says exactly the same."""

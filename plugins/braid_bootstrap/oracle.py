@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from braid_bootstrap import BootstrapSpec
-from braid_core.errors import DataError
 from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silent, Space, State
 from braid_core.nets.reward import RewardModel
 
@@ -50,12 +49,6 @@ class BootstrapOracle(Oracle):
         generator: torch.Generator,
         log: Log = Silent(),  # noqa: B008  (stateless)
     ) -> None:
-        if len(data) < self.spec.members:
-            raise DataError(
-                f"{len(data)} labelled designs are fewer than the {self.spec.members} ensemble members",
-                why="part of the table is held out to judge the oracle; the rest trains it",
-                fix="measure more designs, or lower `members`",
-            )
         self.model.fit(data, generator, log, resample=True)
 
     def posterior(self, x: Float[Tensor, " b *event"]) -> EnsemblePosterior:

@@ -54,7 +54,7 @@ class Expansion:
     def variance(self, forms: Float[Tensor, "g b d"], cross: Float[Tensor, "b m"]) -> Float[Tensor, " b"]:
         """Latent, and no less than the rounding error of the prior variance: the difference may come out below it."""
         prior = self.scale * prior_variance(self.kind, self.locate(forms))
-        least = float(self.scale) * torch.finfo(cross.dtype).eps
+        least = self.scale * torch.finfo(cross.dtype).eps
         return (prior - (cross @ self.root.T).square().sum(1)).clamp(min=least)
 
     def predict(self, forms: Float[Tensor, "g b d"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:

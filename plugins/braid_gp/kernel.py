@@ -50,7 +50,8 @@ def covariance(kind: Kind, a: Float[Tensor, "n d"], forms: Float[Tensor, "g m d"
 
     Symmetric in its arguments because symmetries are isometries and form a group (Haasdonk & Burkhardt 2007).
     """
-    return profile(kind, squared_distances(a, forms)).mean(0)
+    values = profile(kind, squared_distances(a, forms))
+    return values[0] if len(values) == 1 else values.mean(0)
 
 
 def prior_variance(kind: Kind, forms: Float[Tensor, "g n d"]) -> Float[Tensor, " n"]:

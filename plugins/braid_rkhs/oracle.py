@@ -35,20 +35,26 @@ class RKHSPosterior(Posterior):
     ridge: Ridge
     scale: Float[Tensor, ""]
     c: float
+    lam: float
 
     @property
     def mean(self) -> Float[Tensor, " b"]:
         return self.prediction
 
     @cached_property
+    def _bonus(self) -> Float[Tensor, " b"]:
+        with torch.set_grad_enabled(self.phi.requires_grad):  # kept: whoever asks first must not decide for all
+            return self.scale * self.ridge.bonus(self.phi, self.residual)
+
+    @property
     def std(self) -> Float[Tensor, " b"]:
-        return self.scale * self.ridge.bonus(self.phi, self.residual)
+        return self.lam**0.5 * self._bonus
 
     def conservative(self) -> Float[Tensor, " b"]:
-        return self.mean - self.c * self.std
+        return self.mean - self.penalty()
 
     def penalty(self) -> Float[Tensor, " b"]:
-        return self.c * self.std  # without the rounding of mean − (mean − ĝ)
+        return self.c * self._bonus  # without the rounding of mean − (mean − ĝ)
 
 
 class RKHSOracle(Oracle):
@@ -132,7 +138,7 @@ class RKHSOracle(Oracle):
     def posterior(self, x: Float[Tensor, " b *event"]) -> RKHSPosterior:
         phi = self.features(x)
         mean = self.location + self.scale * self.ridge.mean(phi)
-        return RKHSPosterior(mean, phi, self.features.residual(x, phi), self.ridge, self.scale, self.c)
+        return RKHSPosterior(mean, phi, self.features.residual(x, phi), self.ridge, self.scale, self.c, self.spec.lam)
 
     def state(self) -> State:
         own = {"location": self.location.detach().clone(), "scale": self.scale.detach().clone()}

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
+from braid_rkhs import RKHSSpec
 from sklearn.metrics import mean_pinball_loss
 from torch import Tensor
 
 from braid_core.errors import DataError
 from braid_core.experiment.calibration import (
     FEWEST,
+    LOWER,
     Beliefs,
-    Shifted,
+    Calibration,
+    Rehearsal,
     beliefs,
-    chosen_scale,
+    calibrate,
     conformal_scale,
     judge,
-    shift,
+    rehearse,
     with_scale,
 )
 from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silent, Space, State, Streams, Vectors
@@ -56,12 +58,14 @@ class LinePosterior(Posterior):
 class Line(Oracle):
     """Learns nothing, but remembers what it was given."""
 
-    def __init__(self, c: float) -> None:
-        self.c, self.space, self.seen = c, SPACE, torch.empty(0)
+    def __init__(self, c: float, refuses: bool = False) -> None:
+        self.c, self.space, self.seen, self.refuses = c, SPACE, torch.empty(0), refuses
 
     def fit(self, data: LabelledDesigns, generator: torch.Generator, log: Log = Silent()) -> None:  # noqa: B008
         self.seen = data.y
         FITTED.append(self)
+        if self.refuses:
+            data.merged(SPACE)
 
     def posterior(self, x: Tensor) -> LinePosterior:
         return LinePosterior(x, self.c)
@@ -78,9 +82,10 @@ FITTED: list[Line] = []
 
 class LineSpec(ScaledOracleSpec):
     type: str = "line"
+    refuses: bool = False
 
     def build(self, space: Space, device: torch.device) -> Line:
-        return Line(self.scale)
+        return Line(self.scale, self.refuses)
 
 
 class PlainSpec(OracleSpec):
@@ -90,9 +95,17 @@ class PlainSpec(OracleSpec):
         return Line(3.0)
 
 
-def believed(mean: list[float], conservative: list[float] | None = None, **parts: Any) -> Beliefs:
+def believed(mean: list[float], conservative: list[float] | None = None) -> Beliefs:
     means = torch.tensor(mean)
-    return Beliefs(means, torch.zeros_like(means), means if conservative is None else torch.tensor(conservative))
+    return Beliefs(means, 0 * means, 0 * means if conservative is None else means - torch.tensor(conservative))
+
+
+def rehearsed(spec: OracleSpec, data: LabelledDesigns, quantile: float = LOWER) -> Rehearsal:
+    return rehearse(spec, data, quantile, SPACE, CPU, Streams(0), Silent())
+
+
+def calibrated(spec: OracleSpec, data: LabelledDesigns) -> Calibration:
+    return calibrate(spec, data, SPACE, CPU, Streams(0), Silent())
 
 
 def table(n: int, seed: int = 0) -> LabelledDesigns:
@@ -104,7 +117,7 @@ def table(n: int, seed: int = 0) -> LabelledDesigns:
 
 def test_judging_by_hand() -> None:
     y = torch.tensor([1.0, 3.0, 2.5, 2.0])
-    found = judge(believed([1.0, 2.0, 3.0, 4.0], [0.5, 2.0, 2.0, 3.0]), y)
+    found = judge(believed([1.0, 2.0, 3.0, 4.0], [0.5, 2.0, 2.0, 3.0]), y, 1.0)
     assert found["rmse"] == pytest.approx(math.sqrt((0 + 1 + 0.25 + 4) / 4))
     assert found["spearman"] == pytest.approx(1 - 6 * (0 + 4 + 0 + 4) / (4 * 15))
     assert found["coverage"] == 0.75  # 2.0 is less than the promised 3
@@ -116,25 +129,25 @@ def test_judging_by_hand() -> None:
 
 def test_the_pinball_loss_is_that_of_scikit_learn() -> None:
     y, bound = torch.randn(50, generator=seeded()), torch.randn(50, generator=seeded(1))
-    found = judge(Beliefs(y, y, bound), y)
+    found = judge(Beliefs(y, y, (y - bound) / 3), y, 3.0)
     assert found["pinball"] == pytest.approx(mean_pinball_loss(y.numpy(), bound.numpy(), alpha=0.1), rel=1e-5)
 
 
 def test_the_likelihood_is_that_of_the_normal_distribution() -> None:
     mean, std, y = (torch.randn(20, generator=seeded(seed)) for seed in range(3))
     variance = std.square() + 0.3
-    found = judge(Beliefs(mean, std.abs(), mean, torch.full((20,), 0.3)), y)
+    found = judge(Beliefs(mean, std.abs(), mean, torch.full((20,), 0.3)), y, 1.0)
     expected = -torch.distributions.Normal(mean, variance.sqrt()).log_prob(y).mean()
     assert found["nll"] == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(("mean", "y"), [([1.0, 2.0], [1.0, 2.0]), ([1.0] * 3, [1.0, 2.0, 3.0])])
 def test_ranks_that_say_nothing_are_not_reported(mean: list[float], y: list[float]) -> None:
-    assert judge(believed(mean), torch.tensor(y))["spearman"] is None
+    assert judge(believed(mean), torch.tensor(y), 1.0)["spearman"] is None
 
 
 def test_a_promise_just_kept_is_kept() -> None:
-    assert judge(believed([2.0, 2.0], [1.0, 0.5]), torch.tensor([1.0, 0.4]))["coverage"] == 0.5
+    assert judge(believed([2.0, 2.0], [1.0, 0.5]), torch.tensor([1.0, 0.4]), 1.0)["coverage"] == 0.5
 
 
 def test_beliefs_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +155,7 @@ def test_beliefs_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(20, 2, generator=seeded(), requires_grad=True)
     found, whole = beliefs(Line(1.5), x), LinePosterior(x.detach(), 1.5)
     assert torch.equal(found.mean, whole.mean)
-    assert torch.equal(found.conservative, whole.conservative())
+    torch.testing.assert_close(found.conservative(1.0), whole.conservative())
     assert found.noise is not None
     assert found.noise.shape == (20,)
     assert not found.mean.requires_grad
@@ -185,34 +198,25 @@ def test_a_penalty_that_cannot_cover_says_so(penalty: float) -> None:
         conformal_scale(torch.zeros(20), torch.full((20,), penalty), -torch.ones(20), 0.9)
 
 
-def test_the_second_oracle_sees_the_lower_part_only() -> None:
+def test_a_rehearsal_sees_the_lower_part_only() -> None:
     FITTED.clear()
-    data = table(400)
-    shifted = shift(LineSpec(c=7.0), data, SPACE, CPU, Streams(0), Silent())
-    assert shifted is not None
+    found = rehearsed(LineSpec(c=7.0), table(400))
     (oracle,) = FITTED
     assert oracle.c == 1
-    assert len(shifted.y) == 100
-    assert set(oracle.seen.tolist()).isdisjoint(shifted.y.tolist())
-    assert float(oracle.seen.max()) <= shifted.threshold
+    assert len(found.y) == 100
+    assert set(oracle.seen.tolist()).isdisjoint(found.y.tolist())
+    assert float(oracle.seen.max()) <= found.cap
     assert len(oracle.seen) == 240
-    assert float((shifted.y > shifted.threshold).float().mean()) == pytest.approx(0.2, abs=0.08)  # all rewards are held
+    assert float((found.y > found.cap).float().mean()) == pytest.approx(0.2, abs=0.08)  # all rewards are held out
 
 
-def test_groups_stay_on_one_side_of_the_shift() -> None:
+def test_groups_stay_on_one_side_of_a_rehearsal() -> None:
     FITTED.clear()
     data = table(120)
     group = torch.arange(120) // 4
-    shifted = shift(LineSpec(), LabelledDesigns(data.x, data.y, None, group), SPACE, CPU, Streams(0), Silent())
-    assert shifted is not None
+    found = rehearsed(LineSpec(), LabelledDesigns(data.x, data.y, None, group))
     of = dict(zip(data.y.tolist(), group.tolist(), strict=True))
-    assert {of[y] for y in FITTED[0].seen.tolist()}.isdisjoint({of[y] for y in shifted.y.tolist()})
-
-
-def test_small_tables_are_not_split_again() -> None:
-    assert shift(LineSpec(), table(FEWEST - 1), SPACE, CPU, Streams(0), Silent()) is None
-    with pytest.raises(DataError, match="too small to choose c"):
-        chosen_scale(LineSpec(c="auto"), None)
+    assert {of[y] for y in FITTED[0].seen.tolist()}.isdisjoint({of[y] for y in found.y.tolist()})
 
 
 def test_the_scale_is_that_of_the_designs_that_look_best() -> None:
@@ -220,28 +224,87 @@ def test_the_scale_is_that_of_the_designs_that_look_best() -> None:
     generator = seeded()
     mean = torch.randn(500, generator=generator)
     y = mean - (mean > 0.5) * 3 * torch.rand(500, generator=generator)
-    shifted = Shifted(Beliefs(mean, mean, mean - 1), y, 0.0)
+    found = Rehearsal(Beliefs(mean, mean, torch.ones(500)), y, 0.0)
     best = mean.topk(100).indices
-    assert shifted.scale(0.9) == conformal_scale(mean[best], torch.ones(100), y[best], 0.9)
-    assert shifted.scale(0.9) == pytest.approx(2.7, abs=0.2)
+    assert sorted(found.liked.tolist()) == sorted(best.tolist())
+    assert found.scale(0.9) == conformal_scale(mean[best], torch.ones(100), y[best], 0.9)
+    assert found.scale(0.9) == pytest.approx(2.7, abs=0.2)
+
+
+def test_a_rehearsal_is_judged_where_it_matters() -> None:
+    x = torch.randn(200, 2, generator=seeded())
+    y = torch.randn(200, generator=seeded(1))
+    whole = beliefs(Line(1.0), x)
+    found = Rehearsal(whole, y, 0.5).judge(2.5)
+    assert found["better"] == judge(whole.take(y > 0.5), y[y > 0.5], 2.5)
+    best = x[:, 0].topk(50).indices
+    assert found["liked"] == judge(whole.take(best), y[best], 2.5)
+    assert set(Rehearsal(whole, y, 9.0).judge(1.0)) == {"liked"}  # nothing was better
 
 
 def test_a_scale_from_data_finds_the_spread() -> None:
     """Rewards spread twice as far as the penalty says: 90 % of a normal lie above −1.2816 sd."""
-    shifted = shift(LineSpec(c="auto"), table(20_000), SPACE, CPU, Streams(0), Silent())
-    assert chosen_scale(LineSpec(c="auto"), shifted) == pytest.approx(2 * 1.2816, rel=0.06)
-    assert chosen_scale(LineSpec(c="auto", coverage=0.8), shifted) == pytest.approx(2 * 0.8416, rel=0.06)
+    found = calibrated(LineSpec(c="auto"), table(20_000))
+    assert found.scale(LineSpec(c="auto")) == pytest.approx(2 * 1.2816, rel=0.1)
+    assert found.scale(LineSpec(c="auto", coverage=0.8)) == pytest.approx(2 * 0.8416, rel=0.1)
+    assert calibrated(LineSpec(c=0.3), table(100)).scale(LineSpec(c=0.3)) == 0.3
+    assert calibrated(PlainSpec(), table(100)).scale(PlainSpec()) == 1
 
 
-def test_the_figures_at_a_scale_are_those_of_the_top() -> None:
-    x = torch.randn(50, 2, generator=seeded())
-    y = torch.randn(50, generator=seeded(1))
-    shifted = Shifted(beliefs(Line(1.0), x), y, 0.5)
-    assert shifted.judge(2.5) == pytest.approx(judge(beliefs(Line(2.5), x[y > 0.5]), y[y > 0.5]), rel=1e-5)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_promise_is_kept_on_a_table_that_is_not_cut(seed: int) -> None:
+    """A cut at a reward is a cut at its noise: an oracle fitted below it predicts too little of what it likes, and a
+    scale from it alone covers .7 where .9 is promised."""
+    generator = seeded(seed)
+    x = torch.randn(4000, 5, generator=generator)
+    y = x.sum(1) + 2 * torch.randn(4000, generator=generator)
+    spec = RKHSSpec(features="nystroem", components=50, bandwidth=2.0, c="auto")
+    training, test = (LabelledDesigns(x[rows], y[rows]) for rows in (slice(0, 2000), slice(2000, None)))
+    found = calibrate(spec, training, Vectors(5), CPU, Streams(seed), Silent())
+    oracle = with_scale(spec, found.scale(spec)).build(Vectors(5), CPU)
+    oracle.fit(training, seeded())
+    final = beliefs(oracle, test.x)
+    liked = final.mean.topk(400).indices
+    kept = judge(final.take(liked), test.y[liked], 1.0)["coverage"]
+    assert found.lower is not None
+    alone = judge(final.take(liked), test.y[liked], found.lower.scale(0.9) / found.scale(spec))["coverage"]
+    assert kept is not None
+    assert alone is not None
+    assert kept == pytest.approx(0.9, abs=0.05)
+    assert alone < 0.85
 
 
-def test_a_number_stays_and_an_oracle_without_a_scale_has_none() -> None:
-    assert chosen_scale(LineSpec(c=0.3), None) == 0.3
-    assert chosen_scale(PlainSpec(), None) is None
-    assert with_scale(PlainSpec(), None) == PlainSpec()
+def test_a_table_that_cannot_be_rehearsed_can_still_be_used() -> None:
+    """Too small, or without a contrast among its lower rewards: c = 1 needs neither."""
+    flat = table(400)
+    flat = LabelledDesigns(flat.x, flat.y.clamp(min=3.0))
+    refusing = LineSpec(refuses=True)
+    for spec, data, reason in ((LineSpec(), table(FEWEST - 1), "too few"), (refusing, flat, "all rewards are equal")):
+        found = calibrated(spec, data)
+        assert found.lower is None
+        assert reason in str(found.refused)
+        assert found.scale(spec) == 1
+        with pytest.raises(DataError, match=reason):
+            calibrated(spec.model_copy(update={"c": "auto"}), data)
+
+
+def test_a_coverage_that_cannot_be_promised_is_refused_at_once() -> None:
+    with pytest.raises(DataError, match=r"99% coverage(.|\n)*at least 99"):
+        calibrated(LineSpec(c="auto", coverage=0.99), table(200))
+
+
+def test_a_calibration_is_stored_whole() -> None:
+    for spec, data in ((LineSpec(c="auto"), table(400)), (LineSpec(), table(400)), (LineSpec(), table(10))):
+        found = calibrated(spec, data)
+        again = Calibration.from_state(found.state())
+        assert again.refused == found.refused
+        assert again.scale(spec) == found.scale(spec)
+        for one, other in ((found.lower, again.lower), (found.whole, again.whole)):
+            assert (one is None) == (other is None)
+            if one is not None and other is not None:
+                assert one.judge(1.5) == other.judge(1.5)
+
+
+def test_an_oracle_without_a_scale_stays_as_it_is() -> None:
+    assert with_scale(PlainSpec(), 2.0) == PlainSpec()
     assert with_scale(LineSpec(c="auto", coverage=0.8), 2.0) == LineSpec(c=2.0)

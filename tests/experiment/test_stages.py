@@ -20,6 +20,7 @@ from braid_core.report.reading import read_run
 from .tiny import STAGES, read, row, spec_file, stored, table_file, tiny, unfinished
 
 AFTER_OBJECTIVE = ["objective", "designs"]
+AFTER_SCALE = ["objective", "references", "designs"]
 
 
 def table(path: Path, **options: Any) -> dict[str, Any]:
@@ -72,8 +73,11 @@ def test_the_report_reads_every_figure(finished: Path) -> None:
     assert record.results.oracle is not None
     assert record.results.oracle.n_held_out == 6
     assert record.results.oracle.c == 1
-    assert record.results.oracle.shifted is not None
-    assert None not in (record.results.oracle.shifted.rmse, record.results.oracle.shifted.pinball)
+    lower = record.results.oracle.lower
+    assert lower is not None
+    assert lower.better is not None
+    assert lower.liked is not None
+    assert None not in (lower.better.rmse, lower.better.spearman, lower.liked.coverage, lower.liked.pinball)
     assert len(record.designs) == sum(row.n for row in record.results.rows[1:])
     assert set(record.metrics["stage"]) == {"backbone", "calibration", "oracle", "objective"}
 
@@ -116,7 +120,7 @@ def test_another_oracle_leaves_the_draws_of_the_pretrained_model(tmp_path: Path)
         ({"pool": 65}, ["references", "designs"]),
         ({"designs": 15}, ["references", "designs"]),
         ({"holdout": 0.3}, ["calibration", "oracle", "objective", "references", "designs"]),
-        ({"oracle": {"c": 2.0}}, ["oracle", "objective", "references", "designs"]),
+        ({"oracle": {"c": 2.0}}, AFTER_SCALE),
         ({"backbone": {"network": {"width": 9}}}, ["backbone", "objective", "references", "designs"]),
         ({"task": {"noise": 0.1}}, list(STAGES)),
         ({"seed": 5}, list(STAGES)),
@@ -154,14 +158,14 @@ def test_methods_share_backbone_oracle_and_references(tmp_path: Path) -> None:
 
 
 def test_the_scale_is_chosen_once_and_for_all(tmp_path: Path, computed: list[str]) -> None:
-    """c = "auto" needs no fit beyond those that every run makes, and a reopened run has the same scale."""
+    """Another coverage needs no other fit, and a reopened run has the same scale."""
     run(tiny(), tmp_path)
     computed.clear()
     folder = run(tiny(oracle={"c": "auto"}, task={"length": 5, "n": 300}), tmp_path)
     assert computed == list(STAGES)
     computed.clear()
     again = run(tiny(oracle={"c": "auto", "coverage": 0.6}, task={"length": 5, "n": 300}), tmp_path)
-    assert computed == ["oracle", "objective", "references", "designs"]
+    assert computed == AFTER_SCALE  # no fit beyond those that were made
     c, lower = (read(made)["oracle"]["c"] for made in (folder, again))
     assert 0 < lower < c
     fixed = run(tiny(oracle={"c": c}, task={"length": 5, "n": 300}), tmp_path)
@@ -171,7 +175,7 @@ def test_the_scale_is_chosen_once_and_for_all(tmp_path: Path, computed: list[str
 
 
 def test_a_table_too_small_to_choose_a_scale_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="too small to choose c"):
+    with pytest.raises(DataError, match="too few to rehearse"):
         run(tiny(oracle={"c": "auto"}, task={"n": 40}), tmp_path)
 
 
@@ -212,7 +216,7 @@ def test_hooks_hear_of_the_whole_run(tmp_path: Path) -> None:
             self.heard.append("finished")
 
     run(tiny(), tmp_path, hooks=[Listener()])
-    steps = [(stage, True, True) for stage in ("backbone", "calibration", "oracle", "objective")]
+    steps = [(stage, True, True) for stage in ("calibration", "oracle", "backbone", "objective")]
     assert Listener.heard == ["started", *steps, "finished"]
 
 

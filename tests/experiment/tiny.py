@@ -11,7 +11,7 @@ import torch
 
 from braid_core.experiment.spec import RunSpec, parse_spec
 
-STAGES = ("backbone", "calibration", "oracle", "objective", "references", "designs")
+STAGES = ("calibration", "oracle", "backbone", "objective", "references", "designs")
 TINY: dict[str, Any] = {
     "task": {"type": "motif", "length": 4, "n": 60, "unlabelled": 200},
     "backbone": {"type": "masked", "network": {"width": 8, "depth": 1}, "train_steps": 20, "batch": 32},

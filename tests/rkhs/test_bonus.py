@@ -53,7 +53,7 @@ class Plain(Features):
 
 def square(oracle: RKHSOracle, x: Tensor) -> Tensor:
     """The squared bonus of standardised rewards."""
-    return (oracle.posterior(x).std / oracle.scale).square()
+    return (oracle.posterior(x).penalty() / oracle.c / oracle.scale).square()
 
 
 def repeated(table: LabelledDesigns, times: Tensor) -> LabelledDesigns:
@@ -144,8 +144,8 @@ def test_it_is_the_root_of_the_quadratic_form(kind: str) -> None:
     unit = oracle.ridge.constants.at(torch.float64)["unit"]
     expected = ((psi @ a.inverse() * psi).sum(1) + left * unit.square() / LAM).sqrt() * oracle.scale
     posterior = oracle.posterior(asked)
-    torch.testing.assert_close(posterior.std.double(), expected, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(posterior.penalty(), 1.7 * posterior.std)
+    torch.testing.assert_close(posterior.penalty().double(), 1.7 * expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(posterior.std, oracle.spec.lam**0.5 * posterior.penalty() / 1.7)  # Bayesian: noise λ
     torch.testing.assert_close(posterior.conservative(), posterior.mean - posterior.penalty())
     torch.testing.assert_close(oracle.scale, _weighted(rows, SPACE).y.std())
 
@@ -211,6 +211,17 @@ def test_sums_are_kept_in_float64() -> None:
     assert float(moments(Plain(), x, torch.ones(2000), torch.ones(2000)).second) == 1e8 + 1999
 
 
+def test_an_outlier_does_not_make_the_others_certain() -> None:
+    """Far from the centre of the data, rounding may make the exponent of the kernel positive."""
+    x = torch.randn(200, 2, generator=seeded())
+    near = LabelledDesigns(x, x[:, 0].sin())
+    far = LabelledDesigns(torch.cat([x, torch.full((1, 2), 1e5)]), torch.cat([near.y, torch.zeros(1)]))
+    usual, odd = (
+        fitted("nystroem", table, Vectors(2), components=100, bandwidth=1.0).posterior(x).std for table in (near, far)
+    )
+    assert float(odd.median()) > 0.5 * float(usual.median())
+
+
 @pytest.mark.parametrize("kind", KERNELS)
 def test_it_is_largest_far_from_the_data(kind: str) -> None:
     """Nyström features vanish there; the residual makes it σ/√λ, the most that there is."""
@@ -221,7 +232,7 @@ def test_it_is_largest_far_from_the_data(kind: str) -> None:
     assert float(there.min()) > 5 * float(oracle.posterior(x).std.median())
     if kind == "nystroem":
         assert float(oracle.features(far).abs().max()) == 0
-        torch.testing.assert_close(there, (oracle.scale * LAM**-0.5).expand(200))
+        torch.testing.assert_close(there, oracle.scale.expand(200))
 
 
 def test_its_gradient_is_finite_where_it_is_zero() -> None:

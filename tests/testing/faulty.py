@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from braid_core.interfaces import LabelledDesigns, Space, State, Tokens
+from braid_core.registry.spec import OracleSpec
 from braid_core.testing import OracleContract
 from tests.testing.linear import LinearOracle, LinearPosterior, LinearSpec
 
@@ -82,6 +84,7 @@ class Optimist(LinearOracle):
         "test_penalty_is_never_negative",
         "test_repeated_measurements_shrink_the_penalty",
         "test_penalty_grows_far_from_the_data",
+        "test_c_scales_the_penalty_alone",
     }
 
     def posterior(self, x: Tensor) -> LinearPosterior:
@@ -132,7 +135,7 @@ class WrongColumn(LinearOracle):
 class Forgetful(LinearOracle):
     """Loses the scale between two processes."""
 
-    found_by: ClassVar = {"test_saved_and_loaded_is_the_same"}
+    found_by: ClassVar = {"test_saved_and_loaded_is_the_same", "test_c_scales_the_penalty_alone"}
 
     def learned(self) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in super().learned().items() if name != "scale"}
@@ -242,6 +245,36 @@ class Credulous(LinearOracle):
         pass
 
 
+class Rescaled(LinearOracle):
+    """Tells c in its standard deviation, too."""
+
+    found_by: ClassVar = {"test_c_scales_the_penalty_alone"}
+
+    def posterior(self, x: Tensor) -> LinearPosterior:
+        posterior = super().posterior(x)
+        return replace(posterior, doubt=posterior.doubt * self.c)
+
+
+class KeptPosterior(LinearPosterior):
+    @cached_property
+    def kept(self) -> Tensor:
+        return self.doubt + 0
+
+    @property
+    def std(self) -> Tensor:
+        return self.kept
+
+
+class Kept(LinearOracle):
+    """Keeps what it was first asked without a gradient."""
+
+    found_by: ClassVar = {"test_a_look_without_gradients_does_not_cut_them"}
+
+    def posterior(self, x: Tensor) -> LinearPosterior:
+        posterior = super().posterior(x)
+        return KeptPosterior(posterior.location, posterior.doubt, self.c)
+
+
 FAULTS = [*LinearOracle.__subclasses__()]
 
 
@@ -251,8 +284,8 @@ class _Contract(OracleContract):
     distance_aware = True
     oracle_class: ClassVar[type[LinearOracle]]
 
-    def build(self, space: Space) -> LinearOracle:
-        return self.oracle_class(space)
+    def build(self, space: Space, spec: OracleSpec | None = None) -> LinearOracle:
+        return self.oracle_class(space, LinearSpec.model_validate(spec or self.spec).scale)
 
 
 for fault in FAULTS:

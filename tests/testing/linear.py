@@ -9,17 +9,18 @@ from torch import Tensor
 
 from braid_core.errors import DataError
 from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silent, Space, State
-from braid_core.registry.spec import OracleSpec
+from braid_core.registry.spec import ScaledOracleSpec
 
 LAM = 1.0
 
 
 @dataclass(frozen=True)
 class LinearPosterior(Posterior):
-    """A mean and a standard deviation, which is the penalty."""
+    """A mean and a standard deviation, which is the penalty at c = 1."""
 
     location: Tensor
     doubt: Tensor
+    c: float = 1.0
 
     @property
     def mean(self) -> Tensor:
@@ -30,14 +31,14 @@ class LinearPosterior(Posterior):
         return self.doubt
 
     def conservative(self) -> Tensor:
-        return self.mean - self.std
+        return self.mean - self.c * self.std
 
 
 class LinearOracle(Oracle):
     """w | y ~ N(A⁻¹Φᵀy, σ² A⁻¹) with A = λI + ΦᵀΦ, for standardised y; σ² is the mean squared residual."""
 
-    def __init__(self, space: Space) -> None:
-        self.space = space
+    def __init__(self, space: Space, c: float = 1.0) -> None:
+        self.space, self.c = space, c
         size = torch.Size(space.event_shape).numel() + 1
         self.weight = torch.zeros(size, dtype=torch.float64)
         self.covariance = torch.eye(size, dtype=torch.float64)
@@ -74,7 +75,7 @@ class LinearOracle(Oracle):
         phi = self.features(x)
         doubt = ((phi @ self.covariance) * phi).sum(1).sqrt()
         mean = phi @ self.weight * self.scale + self.location
-        return LinearPosterior(mean.to(x.dtype), (doubt * self.scale).to(x.dtype))
+        return LinearPosterior(mean.to(x.dtype), (doubt * self.scale).to(x.dtype), self.c)
 
     def learned(self) -> dict[str, Tensor]:
         """All that was learned, as it is."""
@@ -89,10 +90,10 @@ class LinearOracle(Oracle):
             setattr(self, name, tensor)
 
 
-class LinearSpec(OracleSpec):
+class LinearSpec(ScaledOracleSpec):
     """The correct oracle."""
 
     type: str = "linear"
 
     def build(self, space: Space, device: torch.device) -> LinearOracle:
-        return LinearOracle(space)
+        return LinearOracle(space, self.scale)

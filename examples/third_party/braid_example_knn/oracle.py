@@ -93,7 +93,7 @@ class KnnOracle(Oracle):
         scaled = nearest.values / self.h
         weights = torch.softmax(-scaled - self.noise[nearest.indices].log(), dim=1)
         doubt = self.y.std() * scaled[:, 0]  # one spread of all rewards, at the distance at which neighbours lie
-        return KnnPosterior(weights, self.y[nearest.indices], doubt, self.spec.c)
+        return KnnPosterior(weights, self.y[nearest.indices], doubt, self.spec.scale)
 
     def state(self) -> State:
         return State({"x": self.x.clone(), "y": self.y.clone(), "noise": self.noise.clone(), "h": self.h.clone()})
