@@ -70,12 +70,10 @@ class Tables:
         """Of the states ``v``, row by row at the time ``index`` ``(b,)`` (or all at one)."""
         place = torch.asin(v.detach().clamp(0, 1).sqrt()) * (2 * CELLS / math.pi)
         cell = place.long().clamp(0, CELLS - 1)
-        part = (place - cell)[..., None]
+        part = (place - cell).to(self.rows.dtype)[..., None]
         first = (index.reshape(-1, 1, 1) * self.sticks + torch.arange(self.sticks, device=v.device)) * (CELLS + 1)
-        row = first + cell
-        zero, one, zero1, one1, zero2, one2 = (
-            torch.lerp(self.rows[row], self.rows[row + 1], part).to(v.dtype).unbind(-1)
-        )
+        near = torch.lerp(self.rows[first + cell], self.rows[first + cell + 1], part).to(v.dtype)
+        zero, one, zero1, one1, zero2, one2 = near.unbind(-1)
         # The tables' own slopes are the gradients: those of the interpolation would jump at every cell.
         step = v - v.detach()
         return Evidence(zero + zero1 * step, one + one1 * step, zero1 + zero2 * step, one1 + one2 * step)
