@@ -14,7 +14,7 @@ from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Condition, ConditionSpec
 from braid_core.nets.embedding import SIZE, Embedding, embedding
 from braid_core.nets.layers import convolution, linear
-from braid_core.nets.mlp import StackedMLP
+from braid_core.nets.mlp import StackedMLP, uniform
 from braid_core.nets.spec import DenoiserSpec
 from braid_core.nets.unet import UNet
 
@@ -26,6 +26,8 @@ SIZES = {  # (width, depth)
 }
 KERNEL = 9
 DILATIONS = (1, 1, 4, 16, 64)
+LONGEST_MIXED = 256
+"""Up to this many letters a small network also mixes positions: a matrix of length x length in each block."""
 
 
 def kind_of(spec: DenoiserSpec, state: tuple[int, ...]) -> str:
@@ -65,7 +67,8 @@ def denoiser(
     if kind == "mlp":
         return MLPDenoiser(state, out, width, depth, told, generator)
     if kind == "conv":
-        return ConvDenoiser(state, out, width, depth, told, generator)
+        mixing = spec.preset == "small" and state[0] <= LONGEST_MIXED
+        return ConvDenoiser(state, out, width, depth, told, generator, mixing)
     return UNet(state, out, width, depth, told, generator)
 
 
@@ -101,7 +104,8 @@ class ConvDenoiser(nn.Module):
 
     Sequences are ``(b, length, letters)``, in and out. Dilations cycle through 1, 1, 4, 16, 64, leaving out those
     that reach past the end. Blocks are normalised over the whole sequence (GroupNorm of one group; its scale and
-    shift are left to the convolution that follows).
+    shift are left to the convolution that follows). With ``mixing`` each block also adds a learned linear map over
+    positions, the same for all channels: a few blocks then see the whole sequence and where they are in it.
     """
 
     def __init__(
@@ -112,14 +116,18 @@ class ConvDenoiser(nn.Module):
         depth: int,
         told: Embedding | None,
         generator: torch.Generator,
+        mixing: bool,
     ) -> None:
         super().__init__()
-        self.told, kernel = told, (1, KERNEL)
+        self.told, kernel, length = told, (1, KERNEL), state[0]
         self.shifts = None if told is None else linear(SIZE, depth * width, generator)
         self.stem = convolution(state[1], width, kernel, generator)
-        dilations = islice(cycle(d for d in DILATIONS if d < max(state[0], 2)), depth)
+        dilations = islice(cycle(d for d in DILATIONS if d < max(length, 2)), depth)
         self.blocks = nn.ModuleList(convolution(width, width, kernel, generator, dilation=d) for d in dilations)
-        self.mix = convolution(width, width, (1, 1), generator)
+        self.mixers = nn.ParameterList(
+            uniform((length, length), length, generator) for _ in range(depth if mixing else 0)
+        )
+        self.last = convolution(width, width, (1, 1), generator)
         self.head = convolution(width, out[1], (1, 1), generator, scale=0.1)
 
     def forward(
@@ -132,12 +140,15 @@ class ConvDenoiser(nn.Module):
         if self.shifts is not None and self.told is not None:
             shifts = self.shifts(self.told(t, condition)).view(len(x), len(self.blocks), -1, 1, 1)
         for i, block in enumerate(self.blocks):
-            h = h + F.relu(block(_normalised(h if shifts is None else h + shifts[:, i])))
-        out: Tensor = self.head(F.gelu(self.mix(h)))
+            rows = _normalised(h if shifts is None else h + shifts[:, i])
+            h = h + F.relu(block(rows.transpose(1, 2)[:, :, None]))
+            if self.mixers:
+                h = h + (self.mixers[i] @ rows).transpose(1, 2)[:, :, None]
+        out: Tensor = self.head(F.gelu(self.last(h)))
         return out[:, :, 0].transpose(1, 2)
 
 
-def _normalised(h: Float[Tensor, "b c 1 l"]) -> Float[Tensor, "b c 1 l"]:
+def _normalised(h: Float[Tensor, "b c 1 l"]) -> Float[Tensor, "b l c"]:
     """Mean 0 and variance 1 over channels and length. (torch's ``group_norm`` crashes on this memory layout.)"""
     rows = h[:, :, 0].transpose(1, 2)
-    return F.layer_norm(rows, rows.shape[1:]).transpose(1, 2)[:, :, None]
+    return F.layer_norm(rows, rows.shape[1:])

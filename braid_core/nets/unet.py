@@ -15,7 +15,7 @@ from braid_core.nets.layers import convolution, linear
 
 SMALLEST = 4
 MOST_HALVINGS = 2
-GROUPS = 8
+PER_GROUP = 4  # channels at least: alone, a channel would lose whatever was added to it
 
 
 class UNet(nn.Module):
@@ -101,5 +101,5 @@ class Block(nn.Module):
 
 
 def _norm(channels: int, generator: torch.Generator) -> nn.GroupNorm:
-    groups = next(g for g in range(min(GROUPS, channels), 0, -1) if channels % g == 0)
+    groups = next(g for g in range(max(1, channels // PER_GROUP), 0, -1) if channels % g == 0)
     return nn.GroupNorm(groups, channels, device=generator.device)

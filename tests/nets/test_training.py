@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from braid_core.errors import BraidError
-from braid_core.nets.training import Schedule, train
+from braid_core.nets.training import RunningMean, Schedule, train
 from tests.doubles import Heard
 
 
@@ -100,3 +100,55 @@ def test_a_passing_nan_does_not_cost_the_best_weights() -> None:
     walk.validate = lambda: honest() if walk.seen < 30 else torch.tensor([torch.nan])
     assert float(walk.train()) < 0.01
     assert walk.w.detach().mean() == pytest.approx(1, abs=0.06)
+
+
+def test_the_running_mean_follows_its_recursion() -> None:
+    """In closed form: weights (1 − d_i)·Π_{j > i} d_j on the i-th value, and what is left on the first."""
+    w = nn.Parameter(torch.tensor([5.0, -1.0]))
+    average, values = RunningMean([w], 0.7), [w.detach().clone()]
+    for _ in range(40):
+        with torch.no_grad():
+            w.copy_(torch.randn(2, generator=torch.Generator().manual_seed(len(values))))
+        values.append(w.detach().clone())
+        average.update()
+    decays = torch.tensor([min(0.7, (1 + k) / (10 + k)) for k in range(1, 41)])
+    assert decays[0] < 0.2
+    assert decays[-1] == pytest.approx(0.7)
+    later = torch.cat([decays.flip(0).cumprod(0).flip(0), torch.ones(1)])  # the product from each on
+    weights = torch.cat([torch.ones(1), 1 - decays]) * later
+    torch.testing.assert_close(average.mean[0], weights @ torch.stack(values))
+    own = w.detach().clone()
+    with average.applied():
+        torch.testing.assert_close(w.detach(), average.mean[0])
+    assert torch.equal(w.detach(), own)
+
+
+def test_the_averaged_weights_are_what_is_validated_and_kept() -> None:
+    walk, seen = Walk(1.0), []
+    honest = walk.validate
+
+    def watched() -> Tensor:
+        seen.append(walk.w.detach().clone())
+        return honest()
+
+    walk.validate = watched
+    values = walk.train(ema=0.95)
+    torch.testing.assert_close(values, honest())  # the kept weights are those of the best validation …
+    assert float(honest()) < 1e-2
+    plain = Walk(1.0)
+    plain.train()
+    assert len(seen) > 20
+    assert not torch.equal(seen[10], seen[11])
+    assert any(torch.equal(walk.w.detach(), one) for one in seen)  # … as they were validated
+    raw, taken = Walk(1e9), []
+    far = raw.validate
+    raw.validate = lambda: (taken.append(raw.w.detach().clone()), far())[1]
+    raw.train()
+    assert bool((seen[30] < taken[30]).all())  # an average lags behind steadily growing weights
+
+
+def test_without_a_decay_nothing_is_averaged() -> None:
+    one, other = Walk(1.0), Walk(1.0)
+    one.train()
+    other.train(ema=0.0)
+    assert torch.equal(one.w, other.w)
