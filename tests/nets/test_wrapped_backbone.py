@@ -158,3 +158,17 @@ def test_it_is_reopened_from_its_state() -> None:
 def test_one_design_is_too_few() -> None:
     with pytest.raises(DataError):
         wrapped().fit(designs()[:1], seeded())
+
+
+def test_dropout_is_on_in_training_and_off_in_validation() -> None:
+    model, modes = wrapped(), set()
+
+    class Watched(GaussianChain):
+        def loss(self, *arguments: object) -> Tensor:
+            modes.add((torch.is_grad_enabled(), model.net.training))
+            return super().loss(*arguments)
+
+    model.process = Watched(4, 5)
+    model.fit(designs(), seeded())
+    assert modes == {(True, True), (False, False)}
+    assert not model.net.training
