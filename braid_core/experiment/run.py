@@ -225,7 +225,8 @@ class Pipeline:
             model, oracle = self.load_backbone(), self.load_oracle()
 
             def pretrained(n: int, generator: torch.Generator) -> Trajectory:
-                path = rollout(model.process, model.predict, n, generator)
+                with torch.no_grad():
+                    path = rollout(model.process, model.predict, n, generator)
                 return Trajectory(model.decode(path.x))
 
             def score(x: torch.Tensor) -> torch.Tensor:

@@ -98,7 +98,7 @@ class RewardModel(Stateful):
         where there is nothing to learn (see ``merged``) and for fewer designs than members to resample.
         """
         data = _weighted(data.to(self.device), self.space)
-        groups = len(data) if data.group is None else len(data.group.unique())
+        groups = len(data) if data.group is None else len(torch.unique(data.group))
         if resample and groups < self.members:
             raise DataError(
                 f"{groups} labelled designs are fewer than the {self.members} ensemble members",

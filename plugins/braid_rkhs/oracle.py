@@ -44,7 +44,8 @@ class RKHSPosterior(Posterior):
     @cached_property
     def _bonus(self) -> Float[Tensor, " b"]:
         with torch.set_grad_enabled(self.phi.requires_grad):  # kept: whoever asks first must not decide for all
-            return self.scale * self.ridge.bonus(self.phi, self.residual)
+            bonus: Tensor = self.scale * self.ridge.bonus(self.phi, self.residual)
+        return bonus
 
     @property
     def std(self) -> Float[Tensor, " b"]:
