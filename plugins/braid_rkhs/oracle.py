@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -44,12 +45,11 @@ class RKHSPosterior(Posterior):
     @cached_property
     def _bonus(self) -> Float[Tensor, " b"]:
         with torch.set_grad_enabled(self.phi.requires_grad):  # kept: whoever asks first must not decide for all
-            bonus: Tensor = self.scale * self.ridge.bonus(self.phi, self.residual)
-        return bonus
+            return self.scale * self.ridge.bonus(self.phi, self.residual)
 
     @property
     def std(self) -> Float[Tensor, " b"]:
-        return self.lam**0.5 * self._bonus
+        return math.sqrt(self.lam) * self._bonus
 
     def conservative(self) -> Float[Tensor, " b"]:
         return self.mean - self.penalty()
