@@ -19,12 +19,12 @@ class SimplexSpec(PretrainingSpec):
     """Jacobi diffusion of each letter on its simplex, in stick-breaking coordinates (Avdeyev et al. 2023)."""
 
     type: str = "simplex"
-    steps: int = Field(50, ge=2, le=1000, description="sampling steps, the drawing of the letters included")
+    steps: int = Field(25, ge=2, le=1000, description="sampling steps, the drawing of the letters included")
     horizon: PositiveFloat = Field(4.0, description="time of the diffusion at which it counts as forgotten")
     end: PositiveFloat = Field(
-        0.3,
-        description="time of the diffusion at which every position draws its letter: smaller is exact for letters that "
-        "depend on each other closely, larger gives steadier gradients to fine-tuning",
+        0.5,
+        description="time of the diffusion at which every position draws its letter: 0.3 is more exact for letters "
+        "that depend on each other closely, up to 1 gives steadier gradients to fine-tuning",
     )
     warp: PositiveFloat = Field(2.0, description="1 spaces the steps evenly; more makes them shorter towards the data")
     speed: Annotated[float, Field(gt=0)] | Literal["balanced"] = Field(

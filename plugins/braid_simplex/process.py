@@ -16,6 +16,9 @@ that ∂_v g² + g²·∂_v log w = 2f. Scores enter the path KL as ½·Δ·s·v
 The chain does not run down to τ = 0 but stops at ``end``, where every position draws its letter from its posterior.
 That is exact up to what positions still tell each other at ``end``, no step is without noise, and gradients survive:
 over the steps that are left out they would vanish on nearly all paths and explode on the rest.
+
+Measured over 1,000 paths of 50 steps, a gradient of −.28: −.27 ± .04 at end = .5, −.27 ± .18 at .3, .00 at .05. The
+distance in total variation from a law of three dependent letters: .024, .020, .024.
 """
 
 from __future__ import annotations
@@ -48,10 +51,10 @@ class SimplexProcess(Process):
     def __init__(
         self,
         space: Space,
-        steps: int = 50,
+        steps: int = 25,
         *,
         horizon: float = 4.0,
-        end: float = 0.3,
+        end: float = 0.5,
         warp: float = 2.0,
         speed: float | Literal["balanced"] = "balanced",
         objective: Literal["cross_entropy", "bound"] = "cross_entropy",
@@ -158,8 +161,8 @@ class SimplexProcess(Process):
         """
         device, last = x0.device, self.steps - 1
         tables = self._tables.to(device)
-        zero, one = tables.divergence[0].unbind(-1)
-        known = Evidence(zero, one, zero, one).letters()[x0.argmax(-1)].sum(1)
+        zero, one = tables.divergence[:1, None].unbind(-1)
+        known = Evidence(zero, one, zero, one).letters()[0, 0, x0.argmax(-1)].sum(1)
         index = torch.full((len(x0),), last, device=device)
         final = self._noised(tables, x0, index, generator)
         logits = self.denoised(predict(final, torch.zeros_like(known), condition), final, last).log()
