@@ -109,8 +109,8 @@ class LabelledDesigns:
         if len(self) < 2:
             raise DataError(
                 f"nothing can be learned from {len(self)} design(s)",
-                why="copies of a design, and forms that the space calls the same, count as one",
-                fix="measure at least two different designs",
+                why="copies, and forms that the space calls the same, count as one; a run holds a part of them out",
+                fix="measure more different designs",
             )
         # averages of equal numbers may differ by rounding
         if float(self.y.max() - self.y.min()) <= 4 * torch.finfo(self.y.dtype).eps * float(self.y.abs().max()):

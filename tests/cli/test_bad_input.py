@@ -71,7 +71,7 @@ def test_a_table_too_small_for_the_oracle(braid: Braid, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     Path("designs.csv").write_text("sequence,score\nACGT,1\nACGA,2\n")
     Path("run.toml").write_text(tiny(task={"type": "table", "path": "designs.csv"}).to_toml())
-    assert_told(braid("run", "run.toml"), ["fewer than the 2 ensemble members"])
+    assert_told(braid("run", "run.toml"), ["nothing can be learned from 1 design"])
 
 
 def test_an_output_folder_that_is_a_file(braid: Braid, tmp_path: Path) -> None:

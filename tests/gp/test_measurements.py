@@ -61,7 +61,7 @@ def test_rewards_far_from_zero_keep_their_scatter() -> None:
 
 
 def test_what_teaches_nothing_is_refused() -> None:
-    with pytest.raises(DataError, match=r"1 design(.|\n)*two different designs"):
+    with pytest.raises(DataError, match=r"1 design(.|\n)*more different designs"):
         read([0, 0], [1, 2])
     with pytest.raises(DataError, match="all rewards are equal"):
         read([0, 1, 1], [2, 1, 3])
