@@ -10,7 +10,7 @@ demo: $(READY)  ## the main job on real data: TF-Bind-8, with and without pessim
 	$(BIN)/braid run examples/tf_bind_8/strl.toml examples/tf_bind_8/braid.toml --out runs/demo
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 lint: $(READY)
 	$(BIN)/ruff check .
