@@ -61,6 +61,8 @@ def run(
     with _threads(spec.threads):
         # What is wrong with the spec or the data shows here, before anything is written.
         device, task = pick_device(spec.device), spec.task.build(spec.seed)
+        for part in (with_scale(spec.oracle, 1.0), spec.backbone):  # what cannot be built for this space says so
+            part.build(task.space, device)
         record = manifest(spec, task.space, device, command)
         manager = hook_manager(*hooks)
 

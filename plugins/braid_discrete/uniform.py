@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from braid_core.interfaces import Condition, Potential, Predict, Process, Tokens, Transition
 from braid_core.interfaces.transition import categorical_kl, gumbel, straight_through
+from braid_discrete.guidance import direction
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,8 @@ class Uniform(Process):
     def guided(
         self, out: Tensor, x: Float[Tensor, " b *state"], k: int, potential: Potential, level: float
     ) -> Transition:
-        with torch.enable_grad():
-            x0 = self.denoised(out, x, k).detach().requires_grad_()
-            (direction,) = torch.autograd.grad(potential(x0).sum(), x0)
         # On the letters of x0, before the rates come in: p(x0 | x_t) is tilted, and the step follows from it.
-        return self.transition(out + level * direction, x, k)
+        return self.transition(out + level * direction(self, out, x, k, potential), x, k)
 
     def finish(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b *event"]:
         return x

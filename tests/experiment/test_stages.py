@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from braid_core.errors import DataError, SpecError
+from braid_core.errors import DataError, SpecError, UnsupportedError
 from braid_core.experiment.reopen import open_run
 from braid_core.experiment.run import run
 from braid_core.experiment.spec import load_spec, parse_spec
@@ -189,7 +189,11 @@ def test_a_task_without_truth(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "error"),
-    [({"task": {"type": "table", "path": "nowhere.csv"}}, DataError), ({"device": "gpu"}, SpecError)],
+    [
+        ({"task": {"type": "table", "path": "nowhere.csv"}}, DataError),
+        ({"device": "gpu"}, SpecError),
+        ({"backbone": "gaussian"}, UnsupportedError),
+    ],
 )
 def test_a_mistake_leaves_no_folder(change: dict[str, Any], error: type[Exception], tmp_path: Path) -> None:
     with pytest.raises(error):
