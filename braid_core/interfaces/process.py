@@ -32,6 +32,9 @@ class Process(ABC):
     steps: int
     transition_type: type[Transition]
     """The class of every step's distribution; the rollout draws its noise before it calls the network."""
+    guided_through_state: bool = True
+    """Whether :meth:`guided` differentiates with respect to the state, and so through the network; else the rollout
+    asks the network without gradients."""
 
     @abstractmethod
     def with_steps(self, n: int) -> Self:

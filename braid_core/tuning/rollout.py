@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as checkpointed
 
-from braid_core.interfaces import Condition, Predict, Process, Trajectory
+from braid_core.interfaces import Condition, Potential, Predict, Process, Trajectory, Transition
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Each step is tilted along ``level``·∇``potential``(x̂0) (:meth:`Process.guided`); the networks stay as they are.
+
+    ``potential`` sees x̂0 in the units of the chain: a backbone's latents are decoded inside it.
+    """
+
+    potential: Potential
+    level: float
 
 
 def rollout(
@@ -20,11 +33,15 @@ def rollout(
     record: bool = False,
     checkpoint: bool = False,
     truncate: int | None = None,
+    guidance: Guidance | None = None,
 ) -> Trajectory:
     """Run the chain from its prior to ``n`` designs, with one call of ``predict`` a step.
 
     Where nothing but designs is wanted (no ``reference``, no ``record``, no gradients), the network is called only for
     the states that the step changes; the designs are the same.
+
+    ``guidance`` tilts every step, and leaves no gradients and no graph, whatever the caller records. With
+    ``reference=predict`` the KL is that of the guided step from the unguided one, by the same prediction.
 
     ``reference``: the pretrained network; the exact KL of every step against it is then part of the trajectory, and
     its gradient flows through both networks. ``record`` keeps states and log probabilities. ``checkpoint`` trades
@@ -35,16 +52,17 @@ def rollout(
     x = process.prior(n, generator)
     cut = 0 if truncate is None else process.steps - truncate
     kls, log_probs, states = [], [], [x]
-    sparing = reference is None and not record and not torch.is_grad_enabled()
+    tracked = torch.is_grad_enabled() and guidance is None
+    sparing = reference is None and not record and not tracked
     for k in range(process.steps):
         # Drawn here, outside the checkpointed region: recomputation must see the same numbers.
         noise = process.transition_type.noise(x, generator)
         rows = _moving(process, x, noise, k) if sparing else None
         if rows is not None:
-            x = _step_of(rows, process, predict, condition, k, x, noise)
+            x = _step_of(rows, process, predict, condition, guidance, k, x, noise)
             continue
-        arguments = (process, predict, reference, condition, record, k, x.detach() if k <= cut else x, noise)
-        if checkpoint and torch.is_grad_enabled():
+        arguments = (process, predict, reference, condition, guidance, record, k, x.detach() if k <= cut else x, noise)
+        if checkpoint and tracked:
             x, kl, log_prob = checkpointed(_step, *arguments, use_reentrant=False, preserve_rng_state=False)
         else:
             x, kl, log_prob = _step(*arguments)
@@ -70,13 +88,20 @@ def _moving(process: Process, x: Tensor, noise: Tensor, k: int) -> Tensor | None
 
 
 def _step_of(
-    rows: Tensor, process: Process, predict: Predict, condition: Condition | None, k: int, x: Tensor, noise: Tensor
+    rows: Tensor,
+    process: Process,
+    predict: Predict,
+    condition: Condition | None,
+    guidance: Guidance | None,
+    k: int,
+    x: Tensor,
+    noise: Tensor,
 ) -> Tensor:
     """The next states, of which only ``rows`` are others than before."""
     if not len(rows):
         return x
     told = None if condition is None else condition.at(rows)
-    following, _, _ = _step(process, predict, None, told, False, k, x[rows], noise[rows])
+    following, _, _ = _step(process, predict, None, told, guidance, False, k, x[rows], noise[rows])
     return x.index_copy(0, rows, following)
 
 
@@ -85,16 +110,40 @@ def _step(
     predict: Predict,
     reference: Predict | None,
     condition: Condition | None,
+    guidance: Guidance | None,
     record: bool,
     k: int,
     x: Tensor,
     noise: Tensor,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    t = torch.full((len(x),), process.time(k), device=x.device)
-    transition = process.transition(predict(x, t, condition), x, k)
-    following = transition.rsample(noise)
-    kl = None
-    if reference is not None:
-        # Not under no_grad: the KL depends on the state through the reference too.
-        kl = transition.kl(process.transition(reference(x, t, condition), x, k))
-    return following, kl, transition.log_prob(following) if record else None
+    with torch.set_grad_enabled(torch.is_grad_enabled() and guidance is None):
+        t = torch.full((len(x),), process.time(k), device=x.device)
+        out, transition = _transition(process, predict, condition, guidance, k, x, t)
+        following = transition.rsample(noise)
+        kl = None
+        if reference is not None:
+            # Without guidance even equal networks are both asked: it is their weights that differ in the gradient.
+            known = guidance is not None and reference == predict
+            # Not under no_grad: the KL depends on the state through the reference too.
+            kl = transition.kl(process.transition(out if known else reference(x, t, condition), x, k))
+        return following, kl, transition.log_prob(following) if record else None
+
+
+def _transition(
+    process: Process,
+    predict: Predict,
+    condition: Condition | None,
+    guidance: Guidance | None,
+    k: int,
+    x: Tensor,
+    t: Tensor,
+) -> tuple[Tensor, Transition]:
+    """The prediction and the step that is taken; the graph of a guided one ends with it."""
+    if guidance is None:
+        out = predict(x, t, condition)
+        return out, process.transition(out, x, k)
+    with torch.set_grad_enabled(process.guided_through_state):
+        here = x.detach().requires_grad_(process.guided_through_state)
+        out = predict(here, t, condition)
+    step = process.guided(out, here, k, guidance.potential, guidance.level)
+    return out.detach(), step

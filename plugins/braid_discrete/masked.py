@@ -116,6 +116,8 @@ class RevealEach(Transition):
 class _MaskedProcess(Process):
     """What both ways of revealing share."""
 
+    guided_through_state = False
+
     def __init__(self, space: Tokens, temperature: float | None) -> None:
         self.space: Tokens = space
         self.temperature = temperature

@@ -87,6 +87,7 @@ class Uniform(Process):
     """Every position may change in every step; positions are independent within a step."""
 
     transition_type = Resample
+    guided_through_state = False
 
     def __init__(self, space: Tokens, steps: int, temperature: float | None = None) -> None:
         self.space: Tokens = space
