@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from copy import copy, deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from braid_core.errors import DataError, StoreError, UnsupportedError
+from braid_core.errors import StoreError, UnsupportedError
 from braid_core.interfaces import Backbone, Condition, ConditionSpec, Log, Process, Silent, State, Tunable
 from braid_core.nets.denoiser import denoiser, kind_of
+from braid_core.nets.examples import Examples, check_designs, examples
 from braid_core.nets.randomness import seeded_from
 from braid_core.nets.spec import PretrainingSpec, TrainingSpec
 from braid_core.nets.training import Schedule, train
@@ -84,26 +85,24 @@ class TrainedBackbone(Backbone):
         generator: torch.Generator,
         *,
         conditions: Condition | None = None,
-        weights: Float[Tensor, " n"] | None = None,
+        weights: Float[Tensor, " m"] | None = None,  # m = n, or it is refused
         log: Log = Silent(),  # noqa: B008  (stateless)
     ) -> None:
         """Minimise the process' loss over the designs in proportion to their ``weights``; a weight of 0 means absent.
 
         A tenth of the designs is held out to stop early and to keep the best of the averaged weights. Conditions are
-        hidden at the rate of label dropout, except in validation. Raises :class:`DataError` for fewer than two
-        designs and for weights that are negative or not finite.
+        hidden at the rate of label dropout, except in validation. Raises :class:`DataError` for designs that are
+        not of the process' space, for fewer than two, for weights that are negative, not finite or of another number
+        and for conditions that are not finite; :class:`UnsupportedError` for conditions of another form than its own.
         """
+        check_designs(designs, self.process.space)
+        self._check(conditions, len(designs))
         spec = self.training
         if spec is None:
             return
-        if tuple(designs.shape[1:]) != self.process.space.event_shape:
-            raise DataError(
-                f"designs of shape {tuple(designs.shape[1:])} do not fit the backbone",
-                why=f"it was built for designs of shape {self.process.space.event_shape}",
-                fix="build a backbone for the space of these designs",
-            )
-        self._check(conditions, len(designs))
-        data = _examples(designs, conditions, weights, self.device)
+        data = examples(designs, conditions, weights, self.device)
+        self._learn_encoding(data.x)
+        data = replace(data, x=self.encode(data.x))
         batch = spec.batch or self.batch
         with seeded_from(generator):
             self.net = self._network(generator).requires_grad_(True)
@@ -131,6 +130,9 @@ class TrainedBackbone(Backbone):
             schedule = Schedule(spec.train_steps, spec.learning_rate, every, max(10, 250 // every), ema=spec.ema)
             train(list(self.net.parameters()), loss, validate, schedule, log)
         self.net.eval().requires_grad_(False)
+
+    def _learn_encoding(self, designs: Float[Tensor, " n *event"]) -> None:
+        """Learn what ``encode`` needs; called by ``fit``, before training, with the designs that count."""
 
     def _loss(self, data: Examples, generator: torch.Generator, hidden: float) -> Float[Tensor, " b"]:
         """The weighted loss of each design, told its condition except for a share of ``hidden``."""
@@ -220,40 +222,3 @@ def load_weights(net: nn.Module, tensors: Mapping[str, Tensor], faults: list[str
             fix="build the network with the options that it was trained with",
         )
     net.load_state_dict(tensors)
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Designs to learn from, what is said of them, and how much each counts (1 on average)."""
-
-    x: Float[Tensor, " n *event"]
-    condition: Condition | None
-    weights: Float[Tensor, " n"]
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def at(self, rows: Tensor) -> Examples:
-        """Some of them, by index or mask."""
-        condition = None if self.condition is None else self.condition.at(rows)
-        return Examples(self.x[rows], condition, self.weights[rows])
-
-
-def _examples(
-    designs: Float[Tensor, " n *event"],
-    conditions: Condition | None,
-    weights: Float[Tensor, " n"] | None,
-    device: torch.device,
-) -> Examples:
-    """The designs that count. Raises :class:`DataError` where there are fewer than two, and for impossible weights."""
-    weights = torch.ones(len(designs)) if weights is None else weights
-    if len(weights) != len(designs) or not bool((weights.isfinite() & (weights >= 0)).all()):
-        raise DataError(
-            f"{len(weights)} weights for {len(designs)} designs cannot be used",
-            why="each design needs one, finite and not negative",
-        )
-    told = None if conditions is None else conditions.to(device)
-    data = Examples(designs.to(device), told, weights.to(device)).at((weights > 0).to(device))
-    if len(data) < 2:
-        raise DataError(f"{len(data)} design(s) are too few to pretrain on", fix="give at least two valid designs")
-    return Examples(data.x, data.condition, data.weights / data.weights.mean())

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from braid_continuous import GaussianSpec
 from braid_continuous.process import GaussianProcess
-from braid_continuous.scaling import Scaling, check
+from braid_continuous.scaling import Scaling
 from braid_core.errors import UnsupportedError
-from braid_core.interfaces import Condition, ConditionSpec, Images, Log, Process, Silent, Space, State, Vectors
+from braid_core.interfaces import ConditionSpec, Images, Process, Space, State, Vectors
 from braid_core.nets.backbone import NetworkBackbone
 from braid_core.nets.spec import PretrainingSpec
 
@@ -34,26 +34,8 @@ class GaussianBackbone(NetworkBackbone):
         super().__init__(process, spec, device, condition, out=out, timed=timed)
         self.scaling = Scaling.none(process.space, device)
 
-    def fit(
-        self,
-        designs: Float[Tensor, " n *event"],
-        generator: torch.Generator,
-        *,
-        conditions: Condition | None = None,
-        weights: Float[Tensor, " n"] | None = None,
-        log: Log = Silent(),  # noqa: B008  (stateless)
-    ) -> None:
-        """Learn the scaling and train the network on scaled designs; a design of weight 0 counts in neither.
-
-        Raises :class:`DataError` for designs of another shape and for such that are not finite, beside what every
-        backbone refuses.
-        """
-        designs = designs.to(self.device)
-        check(designs, self.process.space)
-        counted = designs if weights is None else designs[(weights > 0).to(self.device)]
-        if len(counted):  # no designs at all are refused below
-            self.scaling = Scaling.of(counted, self.process.space)
-        super().fit(self.encode(designs), generator, conditions=conditions, weights=weights, log=log)
+    def _learn_encoding(self, designs: Float[Tensor, " n *event"]) -> None:
+        self.scaling = Scaling.of(designs, self.process.space)
 
     def encode(self, designs: Float[Tensor, " b *event"]) -> Float[Tensor, " b *latent"]:
         return self.scaling.encode(designs)
@@ -67,11 +49,11 @@ class GaussianBackbone(NetworkBackbone):
         return State({**network.tensors, **scaling.prefixed("scaling").tensors}, network.meta)
 
     def load_state(self, state: State) -> None:
-        scaling = state.under("scaling")
-        super().load_state(
-            State({name: t for name, t in state.tensors.items() if not name.startswith("scaling.")}, state.meta)
-        )
-        self.scaling = Scaling(scaling["location"], scaling["scale"])
+        """Raises :class:`StoreError` for weights of another network, and where the scaling is not of this space."""
+        scaling = Scaling.stored(state.under("scaling"), self.process.space)
+        network = {name: t for name, t in state.tensors.items() if not name.startswith("scaling.")}
+        super().load_state(State(network, state.meta))
+        self.scaling = scaling
 
 
 def gaussian(spec: GaussianSpec, space: Space, device: torch.device) -> GaussianBackbone:

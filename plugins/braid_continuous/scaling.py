@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from braid_core.errors import DataError
+from braid_core.errors import StoreError
 from braid_core.interfaces import Images, Space
 
 
@@ -39,6 +40,20 @@ class Scaling:
         constant = (designs == designs[0]).all(0)
         return cls(torch.where(constant, designs[0], mean.to(designs)), torch.where(constant, 0.0, std.to(designs)))
 
+    @classmethod
+    def stored(cls, tensors: Mapping[str, Tensor], space: Space) -> Scaling:
+        """From ``location`` and ``scale``; raises :class:`StoreError` where one is missing or of another shape."""
+        shape = _shape(space)
+        for name in ("location", "scale"):
+            if name not in tensors or tuple(tensors[name].shape) != shape:
+                found = f"has shape {tuple(tensors[name].shape)}" if name in tensors else "is missing"
+                raise StoreError(
+                    "the stored scaling is not that of this backbone",
+                    why=f"scaling.{name} {found}, {shape} is expected",
+                    fix="build the backbone for the space that it was trained on",
+                )
+        return cls(tensors["location"], tensors["scale"])
+
     def encode(self, designs: Float[Tensor, " b *event"]) -> Float[Tensor, " b *event"]:
         """Designs to latents."""
         return (designs - self.location) / torch.where(self.scale > 0, self.scale, 1.0)
@@ -51,21 +66,3 @@ class Scaling:
 def _shape(space: Space) -> tuple[int, ...]:
     shape = space.event_shape
     return (shape[0], 1, 1) if isinstance(space, Images) else shape
-
-
-def check(designs: Float[Tensor, " n *shape"], space: Space) -> None:
-    """Raises :class:`DataError` for designs of another shape than the space's, and for NaN and infinity."""
-    if tuple(designs.shape[1:]) != space.event_shape:
-        raise DataError(
-            f"designs of shape {tuple(designs.shape[1:])} do not fit the backbone",
-            why=f"it was built for designs of shape {space.event_shape}",
-            fix="build a backbone for the space of these designs",
-        )
-    finite = designs.flatten(1).isfinite().all(1)
-    if not bool(finite.all()):
-        raise DataError(
-            "the designs hold numbers that are NaN or infinite",
-            where=f"design {int((~finite).nonzero()[0, 0]) + 1}",
-            why=f"{int((~finite).sum())} of {len(designs)} designs are not finite",
-            fix="correct these rows, or drop them",
-        )

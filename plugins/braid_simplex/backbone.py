@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from braid_core.errors import DataError
-from braid_core.interfaces import Condition, Log, Silent, Space
+from braid_core.interfaces import Condition, Space
 from braid_core.nets.backbone import NetworkBackbone
 from braid_core.nets.denoiser import denoiser
 from braid_simplex import SimplexSpec
@@ -32,27 +31,6 @@ class SimplexBackbone(NetworkBackbone):
         index = (t * TIMES).long().clamp(max=TIMES - 1)
         likely = torch.softmax(self.process.training(x.device).evidence(x, index).letters(), -1)
         return super().predict(likely, t, condition)
-
-    def fit(
-        self,
-        designs: Float[Tensor, " n *event"],
-        generator: torch.Generator,
-        *,
-        conditions: Condition | None = None,
-        weights: Float[Tensor, " n"] | None = None,
-        log: Log = Silent(),  # noqa: B008  (stateless)
-    ) -> None:
-        """Train on one-hot designs; beside what every backbone refuses, relaxed letters are a :class:`DataError`."""
-        space = self.process.space
-        if tuple(designs.shape[1:]) == space.event_shape and not bool(space.contains(designs).all()):
-            row = int((~space.contains(designs)).nonzero()[0])
-            raise DataError(
-                "the designs are not all letters of the alphabet",
-                where=f"design {row + 1}",
-                why=f"the simplex backbone learns from one-hot letters of {space.alphabet!r}",
-                fix="take the most likely letters: space.one_hot(x.argmax(-1))",
-            )
-        super().fit(designs, generator, conditions=conditions, weights=weights, log=log)
 
 
 def simplex(spec: SimplexSpec, space: Space, device: torch.device) -> SimplexBackbone:

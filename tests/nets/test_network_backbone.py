@@ -121,7 +121,7 @@ def test_designs_count_in_proportion_to_their_weights() -> None:
 
 @pytest.mark.parametrize("weights", [[1.0, -1.0, 1.0], [1.0, torch.nan, 1.0], [1.0, torch.inf, 1.0]])
 def test_impossible_weights_are_refused(weights: list[float]) -> None:
-    with pytest.raises(DataError, match="weights for 3 designs"):
+    with pytest.raises(DataError, match=r"weights of 3 designs(.|\n)*design 2"):
         backbone().fit(designs(3), seeded(), weights=torch.tensor(weights))
 
 
@@ -274,7 +274,7 @@ def test_an_untrained_model_takes_no_gradient() -> None:
 
 def test_diverged_training_says_so() -> None:
     with pytest.raises(BraidError, match="diverged"):
-        backbone().fit(torch.full((20, 2), torch.inf), seeded())
+        backbone().fit(torch.full((20, 2), 1e30), seeded())
 
 
 def test_a_chain_may_predict_another_shape_than_a_design() -> None:
