@@ -213,7 +213,8 @@ class Pipeline:
     @cached_property
     def objective(self) -> Stage:
         def compute(log: Log) -> State:
-            problem = Problem(self.data, self.load_backbone(), self.load_oracle(), self.streams, log)
+            rmse = self.oracle_quality["rmse"]
+            problem = Problem(self.data, self.load_backbone(), self.load_oracle(), self.streams, log, rmse)
             return self.spec.objective.build().fit(problem).state()
 
         inputs = {**self._inputs("objective", self.backbone, self.oracle), "scale": self.scale}

@@ -33,13 +33,17 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Problem:
-    """Everything a method may see. There is no task in it, so no way to the truth."""
+    """Everything a method may see. There is no task in it, so no way to the truth.
+
+    ``oracle_rmse``: the error of the oracle's mean on designs held out from it, in the task's units, where known.
+    """
 
     data: LabelledDesigns
     pretrained: Backbone
     oracle: Oracle
     streams: Streams
     log: Log = field(default_factory=Silent)
+    oracle_rmse: float | None = None
 
 
 class Sampler(Stateful):

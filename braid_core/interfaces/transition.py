@@ -146,7 +146,7 @@ def categorical_kl(p: Float[Tensor, "*b v"], q: Float[Tensor, "*b v"]) -> Float[
 
     Impossible letters are replaced *before* the product: a ``where`` after it would still give NaN gradients.
     """
-    possible = p > -torch.inf
+    possible = p != -torch.inf  # not `>`: NaN stays NaN
     p_safe = torch.where(possible, p, 0.0)
     difference = torch.where(possible, p_safe - q, 0.0)
     return torch.where(possible, p_safe.exp() * difference, 0.0).sum(-1)

@@ -102,6 +102,13 @@ def test_kl_is_infinite_where_the_reference_cannot_follow() -> None:
     assert float(categorical_kl(q, p)) == pytest.approx(math.log(2))
 
 
+def test_kl_of_lost_logits_is_lost() -> None:
+    """NaN is not an impossible letter, which would cost nothing."""
+    lost = torch.tensor([[torch.nan, torch.nan], [0.0, -torch.inf]])
+    kl = categorical_kl(lost, torch.tensor([[0.5, 0.5], [0.5, 0.5]]).log())
+    assert kl.isnan().tolist() == [True, False]
+
+
 def test_kl_gradient_is_finite_and_that_of_finite_differences() -> None:
     def kl(p: Tensor, q: Tensor) -> Tensor:
         active = torch.tensor([[True, True, False], [True, False, True]])

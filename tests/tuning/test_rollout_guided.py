@@ -40,7 +40,7 @@ def model(name: str) -> Backbone:
     source = seeded(1)
     with torch.no_grad():
         for parameter in built.net.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=source))
+            parameter.add_(0.15 * torch.randn(parameter.shape, generator=source))
     built.net.requires_grad_(True)
     return built
 

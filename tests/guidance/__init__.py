@@ -1,0 +1,1 @@
+"""Tests of guidance and of best-of-n."""
