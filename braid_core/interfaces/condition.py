@@ -12,10 +12,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ConditionSpec:
-    """The form of a condition: ``size`` numbers (scalar reward: 1), or a one-hot class of ``size`` values."""
+    """The form of a condition: ``size`` numbers (scalar reward: 1), or a one-hot class of ``size`` values.
+
+    ``dropout``: the share of the conditions hidden in training; ``None`` leaves it to the model that is told them.
+    """
 
     kind: Literal["scalar", "class", "embedding"] = "scalar"
     size: int = 1
+    dropout: float | None = None
 
 
 @dataclass(frozen=True)

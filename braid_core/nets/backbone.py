@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from copy import copy, deepcopy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -91,9 +91,10 @@ class TrainedBackbone(Backbone):
         """Minimise the process' loss over the designs in proportion to their ``weights``; a weight of 0 means absent.
 
         A tenth of the designs is held out to stop early and to keep the best of the averaged weights. Conditions are
-        hidden at the rate of label dropout, except in validation. Raises :class:`DataError` for designs that are
-        not of the process' space, for fewer than two, for weights that are negative, not finite or of another number
-        and for conditions that are not finite; :class:`UnsupportedError` for conditions of another form than its own.
+        hidden at the rate of label dropout (that of the condition's spec, or the training's), except in validation.
+        Raises :class:`DataError` for designs that are not of the process' space, for fewer than two, for weights that
+        are negative, not finite or of another number and for conditions that are not finite;
+        :class:`UnsupportedError` for conditions of another form than its own.
         """
         check_designs(designs, self.process.space)
         self._check(conditions, len(designs))
@@ -104,6 +105,8 @@ class TrainedBackbone(Backbone):
         self._learn_encoding(data.x)
         data = replace(data, x=self.encode(data.x))
         batch = spec.batch or self.batch
+        form = self.condition
+        hidden = spec.label_dropout if form is None or form.dropout is None else form.dropout
         with seeded_from(generator):
             self.net = self._network(generator).requires_grad_(True)
             order = torch.randperm(len(data), generator=generator, device=self.device)
@@ -115,7 +118,7 @@ class TrainedBackbone(Backbone):
             def loss() -> Tensor:
                 self.net.train()
                 pick = torch.randint(len(training), (batch,), generator=generator, device=self.device)
-                return self._loss(data.at(training[pick]), generator, spec.label_dropout).mean()[None]
+                return self._loss(data.at(training[pick]), generator, hidden).mean()[None]
 
             @torch.no_grad()
             def validate() -> Tensor:
@@ -153,7 +156,7 @@ class TrainedBackbone(Backbone):
 
     def _form(self) -> dict[str, object]:
         """What weights are meant for, beside their shapes."""
-        condition = None if self.condition is None else asdict(self.condition)
+        condition = None if self.condition is None else {"kind": self.condition.kind, "size": self.condition.size}
         return {"network": type(self.net).__name__, "condition": condition}
 
     def state(self) -> State:

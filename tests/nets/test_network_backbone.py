@@ -146,6 +146,18 @@ def test_conditions_are_hidden_in_training_only() -> None:
         assert torch.equal(condition.values[:, 0], x[:, 0])  # each design keeps its own
 
 
+def test_a_condition_may_bring_its_own_dropout() -> None:
+    """That is no part of what the weights are meant for: they are loaded into a twin with another one."""
+    form = ConditionSpec("scalar", 1, dropout=0.6)
+    model, chain = watched(form, label_dropout=0.1)
+    model.fit(designs(), seeded(), conditions=told(100))
+    hidden = torch.cat([condition.null for _, condition in chain.trained])
+    assert float(hidden.float().mean()) == pytest.approx(0.6, abs=4 * (0.24 / len(hidden)) ** 0.5)
+    assert not any(bool(condition.null.any()) for _, _, condition in chain.validated)
+    twin = model.fresh(SCALAR)
+    twin.load_state(model.state())
+
+
 def test_without_dropout_nothing_is_hidden() -> None:
     model, chain = watched(SCALAR, label_dropout=0.0)
     model.fit(designs(), seeded(), conditions=told(100))
