@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from braid_core.errors import UnsupportedError
 from braid_core.interfaces.backbone import Backbone
 from braid_core.interfaces.condition import Condition
 from braid_core.interfaces.log import Log, Silent
@@ -52,6 +54,15 @@ class Sampler(Stateful):
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Trajectory:
         """``n`` designs, without gradients."""
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """The earlier steps of its making that it can go back to; none unless a method keeps them."""
+        return ()
+
+    def at(self, milestone: int) -> AbstractContextManager[Sampler]:
+        """The sampler as it was after step ``milestone``; it is that only within the context."""
+        raise UnsupportedError(f"{type(self).__name__} has not kept what it was at step {milestone}")
 
 
 class Objective(ABC):

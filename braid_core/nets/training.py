@@ -98,6 +98,10 @@ class RunningMean:
             decay = min(self.ema, (1 + self.updates) / (10 + self.updates))
             torch._foreach_lerp_(self.mean, list[Tensor](self.parameters), 1 - decay)
 
+    def keep(self) -> None:
+        """Make the parameters their averages for good."""
+        _assign(self.parameters, self.mean)
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within, the parameters are their averages."""

@@ -5,7 +5,9 @@ BRAID and STRL are this loop with different scores (Uehara et al. 2024, eq. 5 an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -17,27 +19,31 @@ from braid_core.interfaces import (
     Condition,
     Objective,
     Oracle,
-    Predict,
     Problem,
     Sampler,
+    Space,
     State,
-    Tokens,
     Trajectory,
+    Tunable,
 )
-from braid_core.tuning.letters import by_substitution
+from braid_core.nets.training import RunningMean
+from braid_core.tuning.estimators import Batch, estimator
+from braid_core.tuning.price import price
 from braid_core.tuning.rollout import rollout
 from braid_core.tuning.spec import FineTuningSpec
 
 LOG_EVERY = 10
-MOST_SUBSTITUTIONS = 256
-"""Up to so many substitutions a design, letter_gradient = 'auto' scores them all."""
 
 
+@final
 class FineTuned(Sampler):
-    """Draws from a tuned backbone and reports the KL that each design has cost."""
+    """Draws from a tuned backbone and reports the KL that each design has cost.
 
-    def __init__(self, tuned: Backbone, reference: Predict) -> None:
-        self.tuned, self.reference = tuned, reference
+    ``earlier``: what the tuned backbone had learned after some earlier steps.
+    """
+
+    def __init__(self, opened: Tunable, earlier: dict[int, State] | None = None) -> None:
+        self.tuned, self.reference, self.earlier = opened.tuned, opened.reference, earlier or {}
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Trajectory:
@@ -46,11 +52,28 @@ class FineTuned(Sampler):
         )
         return Trajectory(self.tuned.decode(path.x), path.kl)
 
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        return tuple(sorted(self.earlier))
+
+    @contextmanager
+    def at(self, milestone: int) -> Iterator[Sampler]:
+        last = self.tuned.state()
+        self.tuned.load_state(self.earlier[milestone])
+        try:
+            yield self
+        finally:
+            self.tuned.load_state(last)
+
     def state(self) -> State:
-        return self.tuned.state()
+        states = {"last": self.tuned.state(), **{str(step): state for step, state in self.earlier.items()}}
+        tensors = {name: t for key, state in states.items() for name, t in state.prefixed(key).tensors.items()}
+        return State(tensors, {key: state.meta for key, state in states.items()})
 
     def load_state(self, state: State) -> None:
-        self.tuned.load_state(state)
+        states = {key: State(state.under(key), meta) for key, meta in state.meta.items()}
+        self.tuned.load_state(states.pop("last"))
+        self.earlier = {int(step): earlier for step, earlier in states.items()}
 
 
 class FineTuning(Objective):
@@ -60,93 +83,81 @@ class FineTuning(Objective):
         self.spec = spec
 
     def sampler(self, pretrained: Backbone, oracle: Oracle) -> FineTuned:
-        opened = pretrained.tunable()
-        return FineTuned(opened.tuned, opened.reference)
+        return FineTuned(pretrained.tunable())
 
     def fit(self, problem: Problem) -> FineTuned:
-        spec, opened = self.spec, problem.pretrained.tunable()
-        if not opened.tuned.process.tunable:
-            raise UnsupportedError(
-                "this backbone cannot be fine-tuned",
-                why="one of its steps has no noise, so that its path KL would be infinite",
-                fix="give every step noise (for DDIM: eta > 0), or use an objective that does not tune",
-            )
-        unit = problem.data.std
-        if bool((problem.data.y == problem.data.y[0]).all()):  # their standard deviation need not round to 0
-            raise DataError("all offline rewards are equal, so alpha has no unit", fix="check the score column")
+        spec, unit = self.spec, _unit(problem)
+        opened = _open(problem.pretrained)
+        gradient = estimator(
+            spec, opened, problem.oracle, lambda x: self.score(problem.oracle.posterior(x)) / unit, price(spec)
+        )
         optimiser = torch.optim.Adam(opened.parameters, lr=spec.learning_rate, fused=True)
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, spec.steps)
+        share = -(-spec.steps // max(1, len(spec.budgets)))
+        decay = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, share)
+        average = RunningMean(opened.parameters, spec.ema)
         generator = problem.streams.get("tuning", problem.pretrained.device)
-        score_of = self._differentiable_score(problem.oracle)
+        earlier = {}
         for step in range(1, spec.steps + 1):
-            path = self._rollout(opened.tuned, opened.reference, generator)
-            x = opened.tuned.decode(path.x)
-            kl = _total(path)
-            loss = (spec.alpha * kl - score_of(x) / unit).mean()
             optimiser.zero_grad()
-            # Only the tuned parameters get a gradient; those of the oracle and the reference are left alone.
-            # `backward` gives gradients the parameters' strides; fused Adam would read others as if they had them.
-            torch.autograd.backward(loss, inputs=opened.parameters)
+            batch = gradient.backward(generator)  # of the tuned parameters alone
             norm = torch.nn.utils.clip_grad_norm_(opened.parameters, spec.clip)
             optimiser.step()
             decay.step()
+            average.update()
+            if step in spec.kept:
+                with average.applied():
+                    earlier[step] = opened.tuned.state()
             # Reading a figure waits for the device, so it is done only now and then.
             if step % LOG_EVERY == 0 or step == spec.steps:
-                _check(loss + norm, step, spec)  # a lost gradient shows in the loss of the next step only
-                figures = {"kl": float(kl.detach().mean()), "grad_norm": float(norm)}
-                problem.log.step(step, spec.steps, **_beliefs(problem.oracle, x), **figures)
+                _check(batch.loss + norm, step, batch, spec)  # a lost gradient shows in the loss of the next step only
+                problem.log.step(step, spec.steps, **_figures(batch, problem.oracle), grad_norm=float(norm))
+        average.keep()
         for parameter in opened.parameters:
             parameter.grad = None
-        return FineTuned(opened.tuned, opened.reference)
+        return FineTuned(opened, earlier)
 
-    def _differentiable_score(self, oracle: Oracle) -> Callable[[Tensor], Tensor]:
-        """The score of designs, with the gradient that the spec asks for."""
 
-        def score(x: Tensor) -> Tensor:
-            return self.score(oracle.posterior(x))
-
-        choice, space = self.spec.letter_gradient, oracle.space
-        if choice == "exact" and not isinstance(space, Tokens):
-            raise UnsupportedError(
-                f"letter_gradient = 'exact' is for token designs, not for {type(space).__name__}",
-                fix="leave letter_gradient out",
-            )
-        few = isinstance(space, Tokens) and space.length * (len(space.alphabet) - 1) <= MOST_SUBSTITUTIONS
-        if choice == "exact" or (choice == "auto" and few):
-            return lambda x: by_substitution(score, x)
-        return score
-
-    def _rollout(self, tuned: Backbone, reference: Predict, generator: torch.Generator) -> Trajectory:
-        return rollout(
-            tuned.process,
-            tuned.predict,
-            self.spec.batch,
-            generator,
-            reference=reference,
-            checkpoint=self.spec.checkpoint,
-            truncate=self.spec.truncate,
+def _open(pretrained: Backbone) -> Tunable:
+    opened = pretrained.tunable()
+    if not opened.tuned.process.tunable:
+        raise UnsupportedError(
+            "this backbone cannot be fine-tuned",
+            why="one of its steps has no noise, so that its path KL would be infinite",
+            fix="give every step noise (for DDIM: eta > 0), or use an objective that does not tune",
         )
+    return opened
+
+
+def _unit(problem: Problem) -> float:
+    """The standard deviation of the offline rewards, in which alpha and the scores of tuning are counted."""
+    if bool((problem.data.y == problem.data.y[0]).all()):  # their standard deviation need not round to 0
+        raise DataError("all offline rewards are equal, so alpha has no unit", fix="check the score column")
+    return problem.data.std
 
 
 @torch.no_grad()
-def _beliefs(oracle: Oracle, x: Tensor) -> dict[str, float]:
-    """The batch means of r̂ and r̂ − ĝ, for the log."""
-    posterior = oracle.posterior(x.detach())
-    return {"mean": float(posterior.mean.mean()), "conservative": float(posterior.conservative().mean())}
+def _figures(batch: Batch, oracle: Oracle) -> dict[str, float]:
+    """Batch means for the log: r̂ and r̂ − ĝ in the rewards' unit, nats, and how different the designs still are."""
+    posterior = oracle.posterior(batch.x)
+    return {
+        "mean": float(posterior.mean.mean()),
+        "conservative": float(posterior.conservative().mean()),
+        "kl": float(batch.kl.mean()),
+        "alpha": float(batch.alpha),
+        "diversity": _diversity(batch.x, oracle.space),
+    }
 
 
-def _total(path: Trajectory) -> Float[Tensor, " b"]:
-    """The path KL per design: summed over all steps (each step's is summed over dimensions)."""
-    if path.kl is None:
-        raise UnsupportedError("the rollout was made without a reference, so there is no path KL")
-    return path.kl.sum(1)
+def _diversity(x: Float[Tensor, " b *event"], space: Space) -> float:
+    """The mean distance between two designs of a batch: 0 where the generator has collapsed to one."""
+    return float(space.distance(x, x).sum() / (len(x) * (len(x) - 1)))
 
 
-def _check(figure: Tensor, step: int, spec: FineTuningSpec) -> None:
+def _check(figure: Tensor, step: int, batch: Batch, spec: FineTuningSpec) -> None:
     if not bool(figure.isfinite()):
         raise BraidError(
             "fine-tuning diverged: the loss or its gradient is not finite",
             where=f"step {step} of {spec.steps}",
-            why=f"alpha {spec.alpha}, learning rate {spec.learning_rate}",
-            fix="lower learning_rate, or raise alpha",
+            why=f"alpha {float(batch.alpha):.3g}, learning rate {spec.learning_rate}",
+            fix="lower learning_rate, or raise alpha" if spec.alpha is not None else "lower learning_rate",
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as checkpointed
 
+from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Condition, Potential, Predict, Process, Trajectory, Transition
 
 
@@ -48,7 +49,13 @@ def rollout(
     a second forward pass for memory. ``truncate = K`` cuts the gradient *through the states* before the last K
     steps; every step's KL keeps its gradient with respect to the weights, so the penalty stays a sum over all
     steps. Whether gradients are recorded at all is the caller's choice (``torch.no_grad()``).
+
+    Raises :class:`UnsupportedError` for another number of conditions than ``n``.
     """
+    if condition is not None and len(condition.null) != n:
+        raise UnsupportedError(
+            f"{len(condition.null)} condition(s) were given for {n} designs", fix="give one row for each design"
+        )
     x = process.prior(n, generator)
     cut = 0 if truncate is None else process.steps - truncate
     kls, log_probs, states = [], [], [x]

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from braid_core.registry.spec import ObjectiveSpec
+from braid_core.registry.spec import ObjectiveSpec, Spec
+
+ALPHA = 0.2
+PATHWISE = {"truncate": None, "checkpoint": False, "letter_gradient": "auto"}
+"""Options of the gradient through the rollout, and their defaults."""
+
+
+class PolicySpec(Spec):
+    """A policy gradient with PPO's clipped ratio, not through the rollout: for scores that have no gradient."""
+
+    updates: PositiveInt = Field(4, description="optimiser steps on each batch of paths; with 1 the ratio is always 1")
+    ratio: PositiveFloat = Field(0.2, description="how far the probability ratio of a step may move and still pay")
 
 
 class FineTuningSpec(ObjectiveSpec):
     """Options of the fine-tuning loop; an objective adds its name and its ``build``."""
 
-    alpha: float = Field(
-        0.2, ge=0, description="weight of the path KL, in standard deviations of the offline rewards per nat"
+    alpha: float | None = Field(
+        ALPHA, ge=0, description="weight of the path KL, in standard deviations of the offline rewards per nat"
+    )
+    kl_budget: PositiveFloat | tuple[PositiveFloat, ...] | None = Field(
+        None,
+        description="path KL to spend, in nats, in place of alpha, which is then steered to hold it; several rising "
+        "budgets are visited in turn, each in an equal share of the steps: the frontier of reward against KL",
     )
     steps: PositiveInt = Field(400, description="optimiser steps")
-    batch: PositiveInt = Field(128, description="designs drawn in each step")
-    learning_rate: PositiveFloat = Field(1e-3, description="of Adam, decayed to 0 along a cosine")
+    batch: PositiveInt = Field(128, ge=2, description="designs drawn in each step")
+    learning_rate: PositiveFloat = Field(1e-3, description="of Adam, decayed to 0 along a cosine (for each budget)")
     clip: PositiveFloat = Field(1.0, description="largest gradient norm")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay of a running mean of the weights that is kept in their place"
+    )
+    milestones: NonNegativeInt = Field(
+        8,
+        description="earlier states to keep, evenly spaced, to see afterwards what tuning did (budgets: one for each)",
+    )
+    policy: PolicySpec | None = Field(
+        None, description="options of a policy gradient, in place of the gradient through the rollout"
+    )
     truncate: PositiveInt | None = Field(
         None, description="let gradients pass through the states of the last K steps only (default: all)"
     )
@@ -29,3 +55,40 @@ class FineTuningSpec(ObjectiveSpec):
         "substitution (length × (letters − 1) more oracle evaluations a design, without autograd), 'relaxed' "
         "differentiates the oracle between the letters (cheaper, but biased); 'auto' is exact up to 256 substitutions",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _budget_replaces_alpha(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("kl_budget") is not None and "alpha" not in given:
+            return {**given, "alpha": None}
+        return given
+
+    @model_validator(mode="after")
+    def _one_price(self) -> Self:
+        if (self.alpha is None) == (self.kl_budget is None):
+            raise ValueError("give either `alpha` or `kl_budget`: each follows from the other")
+        if list(self.budgets) != sorted(set(self.budgets)):
+            raise ValueError(f"the budgets {self.budgets} do not rise")
+        if self.steps < len(self.budgets):
+            raise ValueError(f"{self.steps} steps are too few for {len(self.budgets)} budgets")
+        return self
+
+    @model_validator(mode="after")
+    def _options_apply(self) -> Self:
+        idle = [name for name, default in PATHWISE.items() if self.policy and getattr(self, name) != default]
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: of the gradient through the rollout, which `policy` replaces")
+        return self
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """The path KLs to visit in turn, in nats; none where alpha is given."""
+        if self.kl_budget is None:
+            return ()
+        return self.kl_budget if isinstance(self.kl_budget, tuple) else (self.kl_budget,)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The steps before the last one after which the weights are kept."""
+        n = len(self.budgets) if len(self.budgets) > 1 else self.milestones + 1
+        return tuple(sorted({self.steps * i // n for i in range(1, n)} - {0}))

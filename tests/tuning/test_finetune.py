@@ -37,7 +37,7 @@ def tuned(
 
 
 def weights(sampler: FineTuned) -> Tensor:
-    state = sampler.state().tensors
+    state = sampler.tuned.state().tensors
     return torch.cat([state["shift"], state["gain"]])
 
 
@@ -127,7 +127,7 @@ def test_alpha_is_in_standard_deviations_of_the_offline_rewards() -> None:
 def test_the_reported_kl_is_that_of_the_rollout() -> None:
     sampler = tuned()
     opened = chain().tunable()
-    opened.tuned.load_state(sampler.state())
+    opened.tuned.load_state(sampler.tuned.state())
     path = rollout(opened.tuned.process, opened.tuned.predict, 5, seeded(), reference=opened.reference)
     drawn = sampler.sample(5, seeded())
     assert torch.equal(drawn.x, path.x)
@@ -246,10 +246,10 @@ def test_a_reopened_sampler_draws_the_same() -> None:
 def test_stored_state_does_not_follow_the_weights() -> None:
     sampler = tuned()
     state = sampler.state()
-    kept = state.tensors["shift"].clone()
+    kept = state.tensors["last.shift"].clone()
     with torch.no_grad():
         sampler.tuned.net["shift"].add_(1)
-    assert torch.equal(state.tensors["shift"], kept)
+    assert torch.equal(state.tensors["last.shift"], kept)
 
 
 def test_progress_is_reported_in_original_units() -> None:
@@ -261,3 +261,35 @@ def test_progress_is_reported_in_original_units() -> None:
     assert figures["mean"] == 7
     assert figures["conservative"] == 5
     assert figures["kl"] == pytest.approx(0, abs=1e-3)
+
+
+def test_milestones_are_what_tuning_was_at_that_step() -> None:
+    spec = BraidSpec(**QUICK, milestones=3)
+    assert spec.kept == (2, 4, 6)
+    sampler = tuned(spec)
+    assert sampler.milestones == spec.kept
+    last = sampler.sample(50, seeded())
+    costs = []
+    for step in sampler.milestones:
+        with sampler.at(step) as then:
+            costs.append(float(then.sample(500, seeded()).kl.sum(1).mean()))
+    assert 0 < costs[0] < costs[1] < costs[2]
+    assert torch.equal(sampler.sample(50, seeded()).x, last.x)
+
+    reopened = BraidSpec(**QUICK).build().sampler(chain(), FormulaOracle(bowl))
+    reopened.load_state(sampler.state())
+    for step in sampler.milestones:
+        with sampler.at(step), reopened.at(step):
+            assert torch.equal(weights(reopened), weights(sampler))
+    assert tuned(BraidSpec(**QUICK, milestones=0)).milestones == ()
+
+
+def test_milestones_do_not_touch_the_tuning() -> None:
+    assert torch.equal(
+        weights(tuned(BraidSpec(**QUICK, milestones=3))), weights(tuned(BraidSpec(**QUICK, milestones=0)))
+    )
+
+
+def test_averaged_weights_lag_behind_the_last_ones() -> None:
+    plain, averaged = weights(tuned()), weights(tuned(BraidSpec(**QUICK, ema=0.9)))
+    assert 0 < float(averaged.norm()) < float(plain.norm())

@@ -13,7 +13,7 @@ from torch import Tensor
 from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Tokens
 from braid_core.interfaces.transition import straight_through
-from braid_core.tuning import finetune, letters
+from braid_core.tuning import estimators, letters
 from braid_core.tuning.letters import by_substitution
 from tests.checks import seeded
 from tests.doubles import FormulaOracle, GaussianBackbone, GaussianChain, problem
@@ -96,9 +96,9 @@ def tuned(**options: Any) -> Tensor:
 def test_auto_is_exact_for_few_substitutions_and_relaxed_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
     exact, relaxed = tuned(letter_gradient="exact"), tuned(letter_gradient="relaxed")
     assert not torch.equal(exact, relaxed)
-    monkeypatch.setattr(finetune, "MOST_SUBSTITUTIONS", 15)
+    monkeypatch.setattr(estimators, "MOST_SUBSTITUTIONS", 15)
     assert torch.equal(tuned(), exact)
-    monkeypatch.setattr(finetune, "MOST_SUBSTITUTIONS", 14)
+    monkeypatch.setattr(estimators, "MOST_SUBSTITUTIONS", 14)
     assert torch.equal(tuned(), relaxed)
 
 

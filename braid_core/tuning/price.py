@@ -1,0 +1,75 @@
+"""What a nat of path KL costs: a given alpha, or the one at which a budget is spent."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from braid_core.tuning.spec import FineTuningSpec
+
+
+class Price(ABC):
+    """Alpha, in standard deviations of the offline rewards per nat, from step to step."""
+
+    @abstractmethod
+    def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+        """Alpha for this step, given its designs' scores (in offline standard deviations) and path KLs (nats)."""
+
+
+@final
+class FixedPrice(Price):
+    """The same alpha all along."""
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+
+    def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+        return kl.new_tensor(self.alpha)
+
+
+@final
+class BudgetPrice(Price):
+    """Steers alpha so that the path KL comes to ``budgets``, one after the other, each for an equal share of ``steps``.
+
+    A small tilt exp(s/α) of the pretrained law costs KL = Var(s)/(2α²) nats (second order of the cumulant generating
+    function), so log α = log sd(s) − ½ log(2·KL) is where to start, and the KL answers a change of log α with twice
+    the change in its logarithm, once tuning has followed. A proportional and integral correction of the smoothed
+    log(KL/target) does the rest. The target rises from the last budget's over the first fifth of each share: an alpha
+    that fits the end would let the KL overshoot before the controller has felt it.
+    """
+
+    RISE, SMOOTH, PROPORTIONAL, INTEGRAL, MOST = 0.2, 0.2, 0.5, 0.02, 1.0
+
+    def __init__(self, budgets: tuple[float, ...], steps: int) -> None:
+        self.budgets, self.share = (0.0, *budgets), steps / len(budgets)
+        self.step = 0
+        self.spread: Tensor | None = None
+        self.kl = self.integral = torch.zeros(())
+
+    def target(self) -> float:
+        """The path KL wanted now, in nats."""
+        rung = min(int(self.step / self.share), len(self.budgets) - 2)
+        done = min(1.0, (self.step - rung * self.share) / (self.RISE * self.share))
+        low, high = self.budgets[rung], self.budgets[rung + 1]
+        return max(low + done * (high - low), high / 20)
+
+    @torch.no_grad()
+    def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+        if self.spread is None:  # of the pretrained model's designs
+            self.spread = score.std().clamp(min=1e-6)
+        target = self.target()
+        self.step += 1
+        self.kl = torch.lerp(self.kl.to(kl), kl.mean(), self.SMOOTH)
+        error = (self.kl / target).clamp(min=1e-6).log().clamp(-self.MOST, self.MOST)
+        self.integral = self.integral.to(kl) + self.INTEGRAL * error
+        first: Tensor = self.spread / (2 * target) ** 0.5
+        return first * (self.PROPORTIONAL * error + self.integral).exp()
+
+
+def price(spec: FineTuningSpec) -> Price:
+    """What ``spec`` asks for."""
+    return FixedPrice(spec.alpha) if spec.alpha is not None else BudgetPrice(spec.budgets, spec.steps)

@@ -1,0 +1,117 @@
+"""The budget of path KL: what holding it costs is known in closed form for a linear reward under a Gaussian chain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from braid_conservative import BraidSpec
+from braid_strl import StrlSpec
+from torch import Tensor
+
+from braid_core.errors import SpecError
+from braid_core.registry.spec import component
+from braid_core.tuning.finetune import FineTuned
+from braid_core.tuning.price import BudgetPrice
+from braid_core.tuning.spec import ALPHA
+from tests.checks import seeded
+from tests.doubles import FormulaOracle, GaussianBackbone, GaussianChain, Heard, problem
+
+WEIGHT = torch.tensor([3.0, -1.0])
+
+
+def linear(x: Tensor) -> Tensor:
+    return x @ WEIGHT.to(x)
+
+
+def tuned(heard: Heard, **options: Any) -> FineTuned:
+    spec = BraidSpec(batch=256, learning_rate=0.02, **options)
+    backbone = GaussianBackbone(GaussianChain(2, 5), 0.5, 1.0, tuned=("shift",))
+    return spec.build().fit(problem(backbone, FormulaOracle(linear), log=heard))
+
+
+@pytest.mark.parametrize("budget", [0.3, 3.0])
+def test_the_budget_is_held_from_a_third_of_the_steps_on(budget: float) -> None:
+    heard = Heard()
+    sampler = tuned(heard, kl_budget=budget, steps=300)
+    late = [figures["kl"] for step, _, figures in heard.steps if step > 100]
+    assert len(late) == 20
+    assert max(abs(kl / budget - 1) for kl in late) < 0.1
+    assert max(figures["kl"] for _, _, figures in heard.steps) < 1.3 * budget
+    assert float(sampler.sample(2000, seeded()).kl.sum(1).mean()) == pytest.approx(budget, rel=0.05)
+
+
+def test_the_alpha_that_it_finds_is_the_one_that_costs_the_budget() -> None:
+    """A linear reward w·x moves the end by S·w/α at a cost of S‖w‖²/(2α²), S the variance that the steps' noise carries
+    to the end: for data of unit variance all of it but what the start still weighs (nothing to speak of)."""
+    heard, budget = Heard(), 2.0
+    tuned(heard, kl_budget=budget, steps=400)
+    expected = float(WEIGHT.norm()) / (2 * budget) ** 0.5
+    late = [figures["alpha"] for step, _, figures in heard.steps if step > 200]
+    assert sum(late) / len(late) == pytest.approx(expected, rel=0.05)
+
+
+def test_rising_budgets_are_visited_in_turn_and_kept() -> None:
+    heard = Heard()
+    sampler = tuned(heard, kl_budget=(0.5, 1.0, 2.0), steps=450)
+    assert sampler.milestones == (150, 300)
+    spent = []
+    for step in sampler.milestones:
+        with sampler.at(step) as then:
+            spent.append(float(then.sample(2000, seeded()).kl.sum(1).mean()))
+    spent.append(float(sampler.sample(2000, seeded()).kl.sum(1).mean()))
+    assert spent == pytest.approx([0.5, 1.0, 2.0], rel=0.08)
+
+
+def test_the_target_rises_within_each_share_of_the_steps() -> None:
+    steering = BudgetPrice((1.0, 3.0), 100)
+    targets = []
+    for _ in range(100):
+        targets.append(steering.target())
+        steering.next(torch.randn(8, generator=seeded()), torch.ones(8))
+    assert targets[0] == pytest.approx(1 / 20)
+    assert targets[5] == pytest.approx(0.5)
+    assert targets[10:51] == pytest.approx([1.0] * 41)
+    assert targets[55] == pytest.approx(2.0)
+    assert targets[60:] == pytest.approx([3.0] * 40)
+    assert targets == sorted(targets)
+
+
+def test_too_much_kl_raises_alpha_and_too_little_lowers_it() -> None:
+    def after(kl: float) -> float:
+        steering = BudgetPrice((1.0,), 10)
+        score = torch.tensor([0.0, 1.0])
+        alphas = [steering.next(score, torch.full((2,), kl)) for _ in range(60)]
+        return float(alphas[-1])
+
+    assert after(2.0) > after(1.0) > after(0.5)
+    assert after(1.0) == pytest.approx(0.5**0.5 / 2**0.5, rel=0.25)  # sd/√(2·KL), but for what the rise has left
+
+
+def test_alpha_and_budget_exclude_each_other() -> None:
+    assert BraidSpec().alpha == ALPHA
+    spec = BraidSpec(kl_budget=2)
+    assert spec.alpha is None
+    for given in (spec, StrlSpec(kl_budget=(1, 2.5)), BraidSpec(alpha=0.3)):
+        assert component("objective", given.model_dump(mode="json")) == given
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": 0.1, "kl_budget": 1.0}, "either `alpha` or `kl_budget`"),
+        ({"alpha": None}, "either `alpha` or `kl_budget`"),
+        ({"kl_budget": -1.0}, "kl_budget"),
+        ({"kl_budget": [2.0, 1.0]}, "do not rise"),
+        ({"kl_budget": [1.0, 1.0]}, "do not rise"),
+        ({"kl_budget": [1.0, 2.0, 3.0], "steps": 2}, "too few"),
+        ({"policy": {}, "checkpoint": True}, "checkpoint"),
+        ({"policy": {}, "letter_gradient": "exact"}, "letter_gradient"),
+        ({"policy": {"updates": 0}}, "updates"),
+        ({"batch": 1}, "batch"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        component("objective", {"type": "braid", **options})
