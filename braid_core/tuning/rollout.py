@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -56,6 +56,7 @@ def rollout(
         raise UnsupportedError(
             f"{len(condition.null)} condition(s) were given for {n} designs", fix="give one row for each design"
         )
+    walk = _Walk(process, predict, reference, condition, guidance, record)
     x = process.prior(n, generator)
     cut = 0 if truncate is None else process.steps - truncate
     kls, log_probs, states = [], [], [x]
@@ -66,9 +67,9 @@ def rollout(
         noise = process.transition_type.noise(x, generator)
         rows = _moving(process, x, noise, k) if sparing else None
         if rows is not None:
-            x = _step_of(rows, process, predict, condition, guidance, k, x, noise)
+            x = _step_of(rows, walk, k, x, noise)
             continue
-        arguments = (process, predict, reference, condition, guidance, record, k, x.detach() if k <= cut else x, noise)
+        arguments = (walk, k, x.detach() if k <= cut else x, noise)
         if checkpoint and tracked:
             x, kl, log_prob = checkpointed(_step, *arguments, use_reentrant=False, preserve_rng_state=False)
         else:
@@ -85,6 +86,18 @@ def rollout(
     )
 
 
+@dataclass(frozen=True)
+class _Walk:
+    """What is the same at every step."""
+
+    process: Process
+    predict: Predict
+    reference: Predict | None
+    condition: Condition | None
+    guidance: Guidance | None
+    record: bool
+
+
 def _moving(process: Process, x: Tensor, noise: Tensor, k: int) -> Tensor | None:
     """The indices of the states that step k changes; ``None`` where that may be all of them."""
     moving = process.moving(x, noise, k)
@@ -94,63 +107,35 @@ def _moving(process: Process, x: Tensor, noise: Tensor, k: int) -> Tensor | None
     return rows if len(rows) < len(x) else None
 
 
-def _step_of(
-    rows: Tensor,
-    process: Process,
-    predict: Predict,
-    condition: Condition | None,
-    guidance: Guidance | None,
-    k: int,
-    x: Tensor,
-    noise: Tensor,
-) -> Tensor:
+def _step_of(rows: Tensor, walk: _Walk, k: int, x: Tensor, noise: Tensor) -> Tensor:
     """The next states, of which only ``rows`` are others than before."""
     if not len(rows):
         return x
-    told = None if condition is None else condition.at(rows)
-    following, _, _ = _step(process, predict, None, told, guidance, False, k, x[rows], noise[rows])
+    told = None if walk.condition is None else walk.condition.at(rows)
+    following, _, _ = _step(replace(walk, condition=told), k, x[rows], noise[rows])
     return x.index_copy(0, rows, following)
 
 
-def _step(
-    process: Process,
-    predict: Predict,
-    reference: Predict | None,
-    condition: Condition | None,
-    guidance: Guidance | None,
-    record: bool,
-    k: int,
-    x: Tensor,
-    noise: Tensor,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    with torch.set_grad_enabled(torch.is_grad_enabled() and guidance is None):
-        t = torch.full((len(x),), process.time(k), device=x.device)
-        out, transition = _transition(process, predict, condition, guidance, k, x, t)
-        following = transition.rsample(noise)
-        kl = None
-        if reference is not None:
-            # Without guidance even equal networks are both asked: it is their weights that differ in the gradient.
-            known = guidance is not None and reference == predict
-            # Not under no_grad: the KL depends on the state through the reference too.
-            kl = transition.kl(process.transition(out if known else reference(x, t, condition), x, k))
-        return following, kl, transition.log_prob(following) if record else None
+def _step(walk: _Walk, k: int, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    with torch.set_grad_enabled(torch.is_grad_enabled() and walk.guidance is None):
+        t = torch.full((len(x),), walk.process.time(k), device=x.device)
+        out, transition = _transition(walk, k, x, t)
+        following, kl = transition.rsample(noise), None
+        if walk.reference is not None:
+            if walk.guidance is None or walk.reference != walk.predict:
+                # Not under no_grad: the KL depends on the state through the reference too.
+                out = walk.reference(x, t, walk.condition)
+            kl = transition.kl(walk.process.transition(out, x, k))
+        return following, kl, transition.log_prob(following) if walk.record else None
 
 
-def _transition(
-    process: Process,
-    predict: Predict,
-    condition: Condition | None,
-    guidance: Guidance | None,
-    k: int,
-    x: Tensor,
-    t: Tensor,
-) -> tuple[Tensor, Transition]:
-    """The prediction and the step that is taken; the graph of a guided one ends with it."""
+def _transition(walk: _Walk, k: int, x: Tensor, t: Tensor) -> tuple[Tensor, Transition]:
+    """The prediction and the step that is taken; the graph that guidance needs ends here."""
+    process, guidance = walk.process, walk.guidance
     if guidance is None:
-        out = predict(x, t, condition)
+        out = walk.predict(x, t, walk.condition)
         return out, process.transition(out, x, k)
     with torch.set_grad_enabled(process.guided_through_state):
         here = x.detach().requires_grad_(process.guided_through_state)
-        out = predict(here, t, condition)
-    step = process.guided(out, here, k, guidance.potential, guidance.level)
-    return out.detach(), step
+        out = walk.predict(here, t, walk.condition)
+    return out.detach(), process.guided(out, here, k, guidance.potential, guidance.level)
