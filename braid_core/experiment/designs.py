@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from braid_core.experiment.metrics import distinct
-from braid_core.interfaces import State, Streams, Task, Trajectory
+from braid_core.interfaces import Sampler, State, Streams, Task, Trajectory
 
 Draw = Callable[[int, torch.Generator], Trajectory]
 Score = Callable[[Tensor], Tensor]
@@ -22,7 +22,8 @@ class Designs:
     """One column of the report for one method.
 
     ``raw``: the first draws, duplicates and invalid designs included. ``selected``: distinct valid designs of the
-    pool, best score first; ``shortfall`` is how many are missing because the pool held too few.
+    pool, best score first; ``shortfall`` is how many are missing because the pool held too few. ``step``: after
+    which step of tuning they were drawn, where it is not the last.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Designs:
     x: Float[Tensor, " n *event"]
     shortfall: int = 0
     kl: Float[Tensor, " n"] | None = None
+    step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,28 @@ class Drawing:
     @torch.no_grad()
     def columns(self, method: str, sample: Draw, score: Score) -> list[Designs]:
         """Both columns of ``method``. All methods of a seed draw from the same random streams."""
-        first = sample(self.n, self.streams.get("draw/raw", self.device))
-        kl = None if first.kl is None else first.kl.sum(1)
         pool = sample(self.pool, self.streams.get("draw/pool", self.device)).x
         pool = pool[self.task.valid(pool)]
         pool = pool[distinct(pool, self.task.space)]
         best = _best_first(score(pool))[: self.n] if len(pool) else torch.arange(0)
         return [
-            Designs(method, "raw", first.x, kl=kl),
+            self.first(method, sample),
             Designs(method, "selected", pool[best], shortfall=self.n - len(best)),
         ]
+
+    def first(self, method: str, sample: Draw, step: int | None = None) -> Designs:
+        """The raw column of ``method``, as it was after ``step``."""
+        drawn = sample(self.n, self.streams.get("draw/raw", self.device))
+        return Designs(method, "raw", drawn.x, kl=None if drawn.kl is None else drawn.kl.sum(1), step=step)
+
+    @torch.no_grad()
+    def history(self, method: str, sampler: Sampler) -> list[Designs]:
+        """The raw column at each of the sampler's milestones."""
+        columns = []
+        for milestone in sampler.milestones:
+            with sampler.at(milestone) as then:
+                columns.append(self.first(method, then.sample, milestone))
+        return columns
 
 
 def _best_first(score: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
@@ -70,7 +84,7 @@ def to_state(columns: list[Designs]) -> State:
         tensors[f"{i}.x"] = column.x
         if column.kl is not None:
             tensors[f"{i}.kl"] = column.kl
-        meta.append({"method": column.method, "column": column.column, "shortfall": column.shortfall})
+        meta.append({name: getattr(column, name) for name in ("method", "column", "shortfall", "step")})
     return State(tensors, {"columns": meta})
 
 

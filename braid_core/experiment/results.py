@@ -44,6 +44,7 @@ def design_table(
         {
             "method": [column.method for column in columns for _ in column.x],
             "column": [column.column for column in columns for _ in column.x],
+            "step": [column.step for column in columns for _ in column.x],
             "rank": [rank for column in columns for rank in range(1, len(column.x) + 1)],
             "design": task.space.decode(x),
             "valid": task.valid(x).tolist(),
@@ -62,10 +63,13 @@ def results(
     offline: Tensor,
     oracle_quality: dict[str, Any],
 ) -> dict[str, Any]:
-    """What ``results.json`` holds: a row per method and column, and the facts needed to read them."""
+    """What ``results.json`` holds: a row per method and column, or milestone, and the facts needed to read them."""
     ends = list(accumulate(len(column.x) for column in columns))
     parts = [table.iloc[end - len(column.x) : end] for column, end in zip(columns, ends, strict=True)]
     rows = [_row(column, part, task) for column, part in zip(columns, parts, strict=True)]
+    steps = [column.step for column in columns]
+    history = [{"step": step, **row} for step, row in zip(steps, rows, strict=True) if step is not None]
+    rows = [row for step, row in zip(steps, rows, strict=True) if step is None]
     own = [row["kl"] for row in rows if row["kl"] is not None]
     return {
         "task": {
@@ -78,6 +82,7 @@ def results(
         "label": spec.label,
         "seed": spec.seed,
         "rows": [_offline_row(data, offline, task), *rows],
+        "history": history,
         "oracle": _finite(oracle_quality),
         "kl": own[-1] if own else None,
     }

@@ -21,6 +21,7 @@ from braid_core.experiment.calibration import Beliefs, Calibration, automatic, b
 from braid_core.experiment.designs import Designs, Drawing, from_state, to_state
 from braid_core.experiment.manifest import code_hash, manifest, pick_device, plugins_of
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
+from braid_core.experiment.regret import regret
 from braid_core.experiment.results import design_table, results
 from braid_core.experiment.spec import RunSpec, parse_spec
 from braid_core.experiment.store import METRICS, Stage, Store
@@ -42,7 +43,7 @@ from braid_core.registry.hooks import hook_manager
 from braid_core.tuning.rollout import rollout
 
 STORE = ".stages"
-STAGES = ("calibration", "oracle", "backbone", "objective", "references", "designs")
+STAGES = ("calibration", "oracle", "backbone", "objective", "references", "designs", "history")
 
 
 def run(
@@ -103,10 +104,14 @@ def _make_stages(pipeline: Pipeline, folder: Path) -> dict[str, float]:
 def _judge(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
     """Everything that a method decides has been decided: only now is the truth looked at, and only once."""
     spec, task = pipeline.spec, pipeline.task
-    columns = [*pipeline.load_designs(pipeline.references), *pipeline.load_designs(pipeline.designs)]
-    table, offline = design_table(columns, task, pipeline.load_oracle(), pipeline.data)
-    write_atomic(folder / "designs.csv", table.to_csv(index=False, float_format="%.9g"))  # float32, exactly
+    stages = (pipeline.references, pipeline.designs, pipeline.history)
+    columns = [column for stage in stages for column in pipeline.load_designs(stage)]
+    oracle = pipeline.load_oracle()
+    table, offline = design_table(columns, task, oracle, pipeline.data)
+    delivered = table[table["step"].isna()].drop(columns="step")
+    write_atomic(folder / "designs.csv", delivered.to_csv(index=False, float_format="%.9g"))  # float32, exactly
     found = results(table, columns, task, spec, pipeline.data, offline, pipeline.oracle_quality)
+    found["regret"] = regret(oracle, pipeline.data, {f"{c.method}, {c.column}": c.x for c in columns if c.step is None})
     write_atomic(folder / "results.json", json.dumps(found, indent=2, allow_nan=False))
     return found
 
@@ -258,6 +263,15 @@ class Pipeline:
             return to_state(self._drawing().columns(self.spec.label, sampler.sample, score))
 
         return self.store.stage("designs", {"draws": self._draws, "upstream": [self.objective.key]}, compute)
+
+    @cached_property
+    def history(self) -> Stage:
+        """What the method would have proposed at its milestones."""
+
+        def compute(log: Log) -> State:
+            return to_state(self._drawing().history(self.spec.label, self.load_sampler()))
+
+        return self.store.stage("history", {"draws": self.spec.designs, "upstream": [self.objective.key]}, compute)
 
     @property
     def _draws(self) -> list[int]:

@@ -143,6 +143,11 @@ class Posterior(ABC):
         """The variance of one measurement around the belief, where the oracle models it."""
         return None
 
+    @property
+    def features(self) -> Float[Tensor, "b d"] | None:
+        """φ, where ĝ is that of an RKHS: c·√(φᵀ(Σᵢ φᵢφᵢᵀ + λI)⁻¹φ)."""
+        return None
+
 
 class Oracle(Stateful):
     """A reward model fitted to the offline table."""

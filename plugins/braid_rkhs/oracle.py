@@ -57,6 +57,10 @@ class RKHSPosterior(Posterior):
     def penalty(self) -> Float[Tensor, " b"]:
         return self.c * self._bonus  # without the rounding of mean − (mean − ĝ)
 
+    @property
+    def features(self) -> Float[Tensor, "b d"]:
+        return self.phi
+
 
 class RKHSOracle(Oracle):
     """A prediction that is linear in features φ, and ĝ = c·√(φᵀ(Σᵢ wᵢ φᵢφᵢᵀ + λI)⁻¹φ) (Uehara et al. 2024).

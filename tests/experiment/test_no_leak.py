@@ -23,7 +23,7 @@ from braid_core.nets.backbone import NetworkBackbone
 from braid_core.registry.hooks import empty_manager
 from braid_core.tuning.finetune import FineTuning
 
-from .tiny import STAGES, stored, tiny
+from .tiny import STAGES, read, stored, tiny
 
 
 def parts(value: object) -> Iterator[object]:
@@ -84,6 +84,7 @@ def test_the_truth_is_asked_once_and_last(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Motif, "truth", truth)
     folder = run(tiny(), tmp_path)
     rows = len((folder / "designs.csv").read_text().splitlines()) - 1
+    rows += sum(entry["n"] for entry in read(folder)["history"])
     rows += len(tiny().task.build(0).offline())  # whose true rewards are shown beside those of the designs
     assert asked == [rows]
     run(tiny(), tmp_path)

@@ -19,8 +19,8 @@ from braid_core.report.reading import read_run
 
 from .tiny import STAGES, read, row, spec_file, stored, table_file, tiny, unfinished
 
-AFTER_OBJECTIVE = ["objective", "designs"]
-AFTER_SCALE = ["objective", "references", "designs"]
+AFTER_OBJECTIVE = ["objective", "designs", "history"]
+AFTER_SCALE = ["objective", "references", "designs", "history"]
 
 
 def table(path: Path, **options: Any) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_another_oracle_leaves_the_backbone(tmp_path: Path, computed: list[str])
     run(tiny(), tmp_path)
     computed.clear()
     run(tiny(oracle={"members": 3}), tmp_path)
-    assert computed == ["calibration", "oracle", "objective", "references", "designs"]
+    assert computed == ["calibration", "oracle", *AFTER_SCALE]
     assert len(stored(tmp_path, "backbone")) == 1
 
 
@@ -118,10 +118,10 @@ def test_another_oracle_leaves_the_draws_of_the_pretrained_model(tmp_path: Path)
         ({"objective": {"alpha": 0.7}}, AFTER_OBJECTIVE),
         ({"objective": {"type": "strl"}}, AFTER_OBJECTIVE),
         ({"pool": 65}, ["references", "designs"]),
-        ({"designs": 15}, ["references", "designs"]),
-        ({"holdout": 0.3}, ["calibration", "oracle", "objective", "references", "designs"]),
+        ({"designs": 15}, ["references", "designs", "history"]),
+        ({"holdout": 0.3}, ["calibration", "oracle", *AFTER_SCALE]),
         ({"oracle": {"c": 2.0}}, AFTER_SCALE),
-        ({"backbone": {"network": {"width": 9}}}, ["backbone", "objective", "references", "designs"]),
+        ({"backbone": {"network": {"width": 9}}}, ["backbone", *AFTER_SCALE]),
         ({"task": {"noise": 0.1}}, list(STAGES)),
         ({"seed": 5}, list(STAGES)),
         ({"name": "other"}, []),
@@ -150,7 +150,7 @@ def test_other_data_rerun_everything(tmp_path: Path, computed: list[str]) -> Non
 
 def test_methods_share_backbone_oracle_and_references(tmp_path: Path) -> None:
     runs = [run(tiny(objective={"type": method}), tmp_path) for method in ("braid", "strl")]
-    assert [len(stored(tmp_path, kind)) for kind in STAGES] == [1, 1, 1, 2, 1, 2]
+    assert [len(stored(tmp_path, kind)) for kind in STAGES] == [1, 1, 1, 2, 1, 2, 2]
     for method in ("Random", "Pretrained"):
         assert row(runs[0], method) == row(runs[1], method)
     weights = [load_file(run / "checkpoints" / "objective" / "state.safetensors") for run in runs]

@@ -11,12 +11,12 @@ import torch
 
 from braid_core.experiment.spec import RunSpec, parse_spec
 
-STAGES = ("calibration", "oracle", "backbone", "objective", "references", "designs")
+STAGES = ("calibration", "oracle", "backbone", "objective", "references", "designs", "history")
 TINY: dict[str, Any] = {
     "task": {"type": "motif", "length": 4, "n": 60, "unlabelled": 200},
     "backbone": {"type": "masked", "network": {"width": 8, "depth": 1}, "train_steps": 20, "batch": 32},
     "oracle": {"type": "bootstrap", "members": 2, "network": {"width": 8, "depth": 1, "train_steps": 20, "batch": 32}},
-    "objective": {"type": "braid", "steps": 10, "batch": 16},
+    "objective": {"type": "braid", "steps": 10, "batch": 16, "milestones": 2},
     "designs": 16,
     "pool": 64,
     "device": "cpu",
