@@ -17,7 +17,8 @@ SPECS: list[type[ObjectiveSpec]] = [GuidanceSpec, BestOfNSpec, DdomSpec]
 def table(spec: type[ObjectiveSpec]) -> dict[str, str]:
     """The options in the section of an objective, and the defaults that it names."""
     section = PAGE.split(f"## `{spec.model_fields['type'].default}`\n")[1].split("\n## ")[0]
-    rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
+    options = section.split("| option | default |")[1].split("\n\n")[0]
+    rows = [line.split("|") for line in options.splitlines() if line.startswith("| `")]
     return {row[1].strip(" `"): row[2].strip(' `"') for row in rows}
 
 
