@@ -3,157 +3,37 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import pytest
 import torch
-from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from braid_core.errors import BraidError, SpecError, UnsupportedError
-from braid_core.interfaces import (
-    Backbone,
-    Condition,
-    ConditionSpec,
-    Predict,
-    Space,
-    State,
-    Streams,
-    Tokens,
-    Transition,
-)
-from braid_core.registry.spec import BackboneSpec
-from braid_core.testing.checks import demand
-from braid_core.testing.contract import Contract
+from braid_core.interfaces import Backbone, Condition, ConditionSpec, Space, State, Tokens
+from braid_core.testing.checks import demand, demand_copies, refusal
+from braid_core.testing.fitted import DESIGNS, PATHS
+from braid_core.testing.steps import ROUNDING, StepTests
 from braid_core.tuning.rollout import rollout
 
-DESIGNS, PATHS, DRAWS = 200, 16, 4000
-ROUNDING = 1e-4
-ERRORS = 5  # standard errors of a mean over ``DRAWS``: a right formula fails once in two million
+SCALAR = ConditionSpec("scalar", 1)
 MOSTLY = 0.75
 
 
-class BackboneContract(Contract):
+class BackboneContract(StepTests):
     """Derive a class whose name starts with ``Test``, and give it the spec of the backbone and its spaces::
 
         class TestMine(BackboneContract):
             spec = MySpec(train_steps=100)
             spaces = (Tokens("ACGT", 4),)
 
-    Choose options with which a fit takes a second or two: there are four for each space. Declare what is different:
+    Choose small spaces, and options with which a fit takes a second or two: there are four for each space. Declare
+    what is different:
 
     ``clamped``: states are moved into their limits after a step, so that the step's KL is that of the proposal, a bound
     of the KL of the states, and tilting is exact only between the limits.
     """
-
-    spec: ClassVar[BackboneSpec]
-    spaces: ClassVar[tuple[Space, ...]] = (Tokens("ACGT", 4),)
-    clamped: ClassVar[bool] = False
-    _shared: ClassVar[dict[Space, Backbone]]
-
-    def __init_subclass__(cls, **options: object) -> None:
-        super().__init_subclass__(**options)
-        cls._shared = {}
-
-    def build(self, space: Space) -> Backbone:
-        """An untrained backbone."""
-        if not hasattr(self, "spec"):
-            raise SpecError("the contract has no backbone", where=type(self).__name__, fix="write `spec = YourSpec()`")
-        return self.spec.build(space, self.device)
-
-    def generator(self, role: str) -> torch.Generator:
-        """Equal roles give equal numbers."""
-        return Streams(0).get(role, self.device)
-
-    @pytest.fixture
-    def designs(self, space: Space) -> Float[Tensor, " n *event"]:
-        """What the backbone is trained on."""
-        return self.natural(space, DESIGNS, "designs")
-
-    def natural(self, space: Space, n: int, role: str) -> Float[Tensor, " n *event"]:
-        """Designs that have something in common: about half of each is that of the first pole."""
-        generator = Streams(0).get(role)
-        x = space.random(n, generator).to(self.device)
-        common = torch.rand(*x.shape[:2], *[1] * (x.ndim - 2), generator=generator).to(self.device) < 0.5
-        return torch.where(common, self.poles(space)[0], x)
-
-    @pytest.fixture
-    def backbone(self, space: Space, designs: Tensor) -> Backbone:
-        """Fitted, once for each space of the class: look at it, do not change it."""
-        if space not in self._shared:
-            model = self.build(space)
-            model.fit(designs, self.generator("fit"))
-            self._shared[space] = model
-        return self._shared[space]
-
-    def sample(
-        self, model: Backbone, n: int = PATHS, role: str = "sample", condition: Condition | None = None
-    ) -> Tensor:
-        """Designs as a run draws them."""
-        with torch.no_grad():
-            return model.decode(rollout(model.process, model.predict, n, self.generator(role), condition=condition).x)
-
-    def moved(self, model: Backbone) -> Predict:
-        """The same network with other weights: a tuned one."""
-        opened = model.tunable()
-        with torch.no_grad():
-            for parameter in opened.parameters:
-                noise = torch.randn(parameter.shape, generator=Streams(0).get("moved")).to(parameter)
-                parameter.add_(0.3 * parameter.std().nan_to_num(1.0).clamp(min=0.03) * noise)
-        return opened.tuned.predict
-
-    def steps(self, model: Backbone) -> list[int]:
-        """The first step, one in the middle and the last."""
-        return sorted({0, model.process.steps // 2, model.process.steps - 1})
-
-    def pair(self, model: Backbone, k: int) -> tuple[Transition, Transition, Tensor]:
-        """A tuned and the pretrained step from one state on the way, ``DRAWS`` times, and the state."""
-        with torch.no_grad():
-            path = rollout(model.process, model.predict, PATHS, self.generator("path"), record=True)
-            assert path.states is not None
-            x = path.states[k][:1].expand(DRAWS, *path.states.shape[2:])
-            t = torch.full((1,), model.process.time(k), device=x.device)
-            outs = [predict(x[:1], t, None) for predict in (self.moved(model), model.predict)]
-            p, q = (model.process.transition(out.expand(DRAWS, *out.shape[1:]), x, k) for out in outs)
-        return p, q, x
-
-    def test_shapes(self, space: Space, backbone: Backbone) -> None:
-        """From the prior through every step to designs of the space: one row for each, nothing NaN."""
-        process, n = backbone.process, 5
-        x = process.prior(n, self.generator("prior"))
-        for k in range(process.steps):
-            t = torch.full((n,), process.time(k), device=x.device)
-            out = backbone.predict(x, t, None)
-            guess = process.denoised(out, x, k)
-            demand(
-                guess.shape == (n, *space.event_shape), f"x̂0 has the shape {tuple(guess.shape)}", "a state's channels"
-            )
-            noise = process.transition_type.noise(x, self.generator("noise"))
-            following = process.transition(out, x, k).rsample(noise)
-            demand(
-                following.shape == x.shape,
-                f"step {k} turns {tuple(x.shape)} into {tuple(following.shape)}",
-                "a squeeze",
-            )
-            demand(bool(following.isfinite().all()), f"step {k} makes NaN", "a division by a rate that is 0 at the end")
-            x = following
-        final = process.finish(x).detach()
-        demand(final.shape == (n, *space.event_shape), f"a design has the shape {tuple(final.shape)}", "no finish()")
-        inside = space.contains(backbone.decode(final))
-        demand(bool(inside.all()), f"{int((~inside).sum())} of {n} are no designs of the space", "letters left relaxed")
-
-    def test_time_runs_from_noise_to_data(self, backbone: Backbone) -> None:
-        """1 at the start, falling, above 0 before the last step: networks see it, whatever the number of steps."""
-        times = [backbone.process.time(k) for k in range(backbone.process.steps)]
-        falling = all(a > b for a, b in pairwise(times))
-        demand(
-            falling and times[0] <= 1 and times[-1] >= 0,
-            f"the times are {times[:3]} … {times[-1]}",
-            "k counted backwards",
-        )
 
     def test_sampling_follows_the_generator(self, backbone: Backbone) -> None:
         """Equal generators give equal designs, others other ones; the global random numbers are left alone."""
@@ -165,177 +45,183 @@ class BackboneContract(Contract):
         demand(not torch.equal(one, other), "other generators give the same designs", "a fixed seed inside")
 
     def test_fitting_follows_the_generator(self, space: Space, designs: Tensor, backbone: Backbone) -> None:
-        """A second fit with an equal generator makes the same model, to the last bit."""
-        twin, before = self.build(space), torch.random.get_rng_state()
-        twin.fit(designs, self.generator("fit"))
+        """A second fit with an equal generator makes the same model, to the last bit; the designs stay as they are."""
+        twin, before, given = self.build(space), torch.random.get_rng_state(), designs.clone()
+        twin.fit(given, self.generator("fit"))
         untouched = torch.equal(torch.random.get_rng_state(), before)
         demand(untouched, "fit draws from the global random numbers", "weights initialised by torch's own layers")
+        demand(torch.equal(given, designs), "fit changes the designs it is given", "scaling them in place")
         same = torch.equal(self.sample(twin), self.sample(backbone))
         demand(same, "two fits with equal generators differ", "weights initialised by torch's own layers")
 
-    def test_it_learns(self, space: Space, designs: Tensor, backbone: Backbone) -> None:
-        """The bound of fresh designs is better than that of an untrained model."""
-        fresh = self.natural(space, 500, "fresh")
+    def loss(self, model: Backbone, latents: Tensor, trained: Backbone) -> Tensor:
+        """That of ``model``'s network on the chain of ``trained``, with equal draws for all models."""
         with torch.no_grad():
-            values = [
-                float(m.process.loss(m.predict, m.encode(fresh), self.generator("loss")).mean())
-                for m in (self.build(space), backbone)
-            ]
-        demand(
-            values[1] < values[0],
-            f"untrained {values[0]:.3f}, trained {values[1]:.3f}",
-            "too few steps, or no best weights",
-        )
+            return trained.process.loss(model.predict, latents, self.generator("loss"))
+
+    def _gain(self, model: Backbone, backbone: Backbone, space: Space) -> tuple[float, str]:
+        """By how much the trained network is better than ``model``'s, on equal latents."""
+        latents = backbone.encode(self.natural(space, 500, "fresh"))
+        other, own = (float(self.loss(m, latents, backbone).mean()) for m in (model, backbone))
+        return other - own, f"untrained {other:.3f}, trained {own:.3f}"
+
+    def test_it_learns(self, space: Space, backbone: Backbone) -> None:
+        """The loss of new designs is lower than with an untrained network."""
+        gain, figures = self._gain(self.build(space), backbone, space)
+        demand(gain > 0, figures, "too few steps, or no best weights")
+
+    def test_a_fresh_twin_is_untrained(self, space: Space, backbone: Backbone) -> None:
+        """It knows nothing of what the original has learned, and takes the condition that it was made for."""
+        gain, figures = self._gain(backbone.fresh(None), backbone, space)
+        demand(gain > 0, f"a fresh twin: {figures}", "a copy of the weights; a wrapped module needs its factory")
+        told = backbone.fresh(SCALAR).condition
+        demand(told == SCALAR, f"a twin for {SCALAR} takes {told}", "a condition that is not handed on")
+
+    def test_the_loss_is_that_of_each_design(self, space: Space, backbone: Backbone) -> None:
+        """One value a design, which does not depend on the others: designs can be weighted."""
+        x, others = (backbone.encode(self.natural(space, PATHS, role)) for role in ("loss", "others"))
+        mixed = torch.cat([x[:1], others[1:]])
+        one, other = (self.loss(backbone, latents, backbone) for latents in (x, mixed))
+        demand(one.shape == (PATHS,), f"{PATHS} designs have {tuple(one.shape)} losses", "a mean over the batch")
+        moved, size = float((one[0] - other[0]).abs()), float(one.abs().max())
+        what = f"the loss of a design differs by {moved:.3g} beside other designs"
+        demand(moved <= ROUNDING * (1 + size), what, "a mean over the batch, or batch normalisation")
+        finite = bool(one.isfinite().all()) and bool((one != other)[1:].any())
+        demand(finite, "the loss is NaN, or that of all designs", "0·log 0, or a constant")
+
+    def test_rows_are_independent(self, backbone: Backbone) -> None:
+        """What the network says of a state does not depend on the states beside it."""
+        x = self.states(backbone, backbone.process.steps // 2, PATHS)
+        with torch.no_grad():
+            together, alone = (self.asked(backbone, rows, backbone.process.steps // 2)[:1] for rows in (x, x[:1]))
+        gap = float((together - alone).abs().max())
+        what = f"a prediction differs by {gap:.3g} beside other states"
+        demand(gap <= 0.001 * (1 + float(alone.abs().max())), what, "batch normalisation, or a mean over the batch")
 
     def test_a_step_costs_nothing_against_itself(self, backbone: Backbone) -> None:
         """KL(p ‖ p) = 0, and a model that was just opened for tuning has moved nowhere."""
         opened = backbone.tunable()
+        tuned = opened.tuned
         with torch.no_grad():
-            path = rollout(
-                opened.tuned.process, opened.tuned.predict, PATHS, self.generator("sample"), reference=opened.reference
-            )
+            path = rollout(tuned.process, tuned.predict, PATHS, self.generator("sample"), reference=opened.reference)
         assert path.kl is not None
-        worst = float(path.kl.abs().max())
-        demand(
-            worst < ROUNDING,
-            f"the path KL of an untuned model is {worst:.3g}",
-            "other weights, dropout or another mode",
-        )
-        same = torch.equal(opened.tuned.decode(path.x), self.sample(backbone))
+        worst, usually = float(path.kl.abs().max()), "other weights, dropout, another mode, or another state"
+        demand(worst < ROUNDING, f"the path KL of an untuned model is {worst:.3g}", usually)
+        same = torch.equal(tuned.decode(path.x), self.sample(backbone))
         demand(same, "an opened model draws other designs", "tuned starts from other weights")
 
-    def test_kl_is_the_expected_log_ratio(self, backbone: Backbone) -> None:
-        """KL(p ‖ q) = E_p[log p − log q], summed over dimensions, in nats; for clamped states it may be more."""
-        if not backbone.process.tunable:
-            pytest.skip("a step without noise has no density")
-        for k in self.steps(backbone):
-            p, q, x = self.pair(backbone, k)
-            sample = p.rsample(p.noise(x, self.generator("kl")))
-            ratio = (p.log_prob(sample) - q.log_prob(sample)).double()
-            kl, error = float(p.kl(q)[0]), float(ratio.std()) / DRAWS**0.5
-            found, room = float(ratio.mean()), ERRORS * error + ROUNDING * (1 + abs(float(ratio.mean())))
-            holds = kl > found - room if self.clamped else abs(kl - found) < room
-            usually = "a mean instead of a sum over dimensions, or a wrong power of the noise"
-            demand(holds and kl >= -ROUNDING, f"step {k}: kl() is {kl:.4g}, sampled {found:.4g} ± {error:.2g}", usually)
-
-    def test_densities_are_normalised(self, backbone: Backbone) -> None:
-        """E_p[q/p] = 1 for two steps from the same state."""
-        if not backbone.process.tunable:
-            pytest.skip("a step without noise has no density")
-        for k in self.steps(backbone):
-            p, q, x = self.pair(backbone, k)
-            sample = p.rsample(p.noise(x, self.generator("normal")))
-            share = (q.log_prob(sample) - p.log_prob(sample)).double().exp()
-            room = ERRORS * float(share.std()) / DRAWS**0.5 + 0.02
-            found = float(share.mean())
-            demand(abs(found - 1) < room, f"step {k}: E[q/p] is {found:.3f}, not 1", "log_prob leaves a normaliser out")
-
-    def test_tilting_is_exponential(self, backbone: Backbone) -> None:
-        """log p̃(x) − log p(x) − direction·x is the same number for every x."""
-        if not backbone.process.tunable:
-            pytest.skip("a step without noise has no density")
-        for k in self.steps(backbone):
-            p, _, x = self.pair(backbone, k)
-            direction = torch.randn(x.shape[1:], generator=Streams(0).get("direction")).to(x).expand_as(x)
-            sample = p.rsample(p.noise(x, self.generator("tilt")))
-            gained = p.tilt(direction).log_prob(sample) - p.log_prob(sample) - (direction * sample).flatten(1).sum(1)
-            off = (gained - gained.median()).abs() > 0.01 * (1 + gained.abs())
-            share = float(off.double().mean())
-            allowed = 0.5 if self.clamped else 0.0
-            demand(
-                share <= allowed, f"step {k}: for {share:.0%} of the states it is another", "a shift of the wrong size"
-            )
-
-    def test_guidance_raises_what_it_follows(self, space: Space, backbone: Backbone) -> None:
-        """Level 0 changes nothing; level 1 along a linear potential makes the designs better in it."""
-        weight = torch.randn(space.event_shape, generator=Streams(0).get("potential")).to(self.device)
-
-        def potential(x: Tensor) -> Tensor:
-            return (x * weight).flatten(1).sum(1)
-
-        def guided(level: float) -> Tensor:
-            process, generator = backbone.process, self.generator("guided")
-            x = process.prior(DESIGNS, generator)
-            for k in range(process.steps):
-                noise = process.transition_type.noise(x, generator)
-                x = x.detach().requires_grad_()
-                out = backbone.predict(x, torch.full((len(x),), process.time(k), device=x.device), None)
-                x = process.guided(out, x, k, potential, level).rsample(noise)
-            return process.finish(x).detach()
-
-        plain, still, better = self.sample(backbone, DESIGNS, "guided"), guided(0.0), guided(1.0)
-        demand(
-            torch.allclose(backbone.decode(still), plain, atol=1e-3), "level 0 changes the designs", "a rate that moves"
-        )
-        gain = float((potential(better) - potential(still)).mean())
-        demand(gain > 0, f"level 1 changes the potential by {gain:.3g}", "the sign, or a gradient that is cut")
-
-    def gradient(self, model: Backbone, **options: object) -> Tensor:
+    def gradient(self, model: Backbone, **options: Any) -> Tensor:
         """Of a linear reward less the path KL, with respect to a tuned model's weights."""
         opened = model.tunable()
-        with torch.no_grad():
-            for parameter in opened.parameters:
-                parameter.add_(0.01 * torch.randn(parameter.shape, generator=Streams(0).get("moved")).to(parameter))
-        path = rollout(
-            opened.tuned.process,
-            opened.tuned.predict,
-            PATHS,
-            self.generator("gradient"),
-            reference=opened.reference,
-            **options,  # type: ignore[arg-type]
-        )
-        assert path.kl is not None
-        weight = torch.randn(path.x.shape[1:], generator=Streams(0).get("potential")).to(path.x)
-        loss = path.kl.sum() - (path.x * weight).sum()
-        found = torch.autograd.grad(loss, opened.parameters, allow_unused=True)
+        tuned, generator = opened.tuned, self.generator("gradient")
+        with self.moved(opened, 0.01):
+            path = rollout(tuned.process, tuned.predict, PATHS, generator, reference=opened.reference, **options)
+            assert path.kl is not None
+            loss = path.kl.sum() - self.potential(path.x).sum()
+            found = torch.autograd.grad(loss, opened.parameters, allow_unused=True)
         return torch.cat([g.flatten() for g in found if g is not None])
 
     def test_gradients_reach_the_weights(self, backbone: Backbone) -> None:
         """Checkpointing and a truncation that cuts nothing leave them as they are."""
-        if not backbone.process.tunable:
-            pytest.skip("a step without noise cannot be tuned")
+        self._needs_noise(backbone)
         plain = self.gradient(backbone)
         alive = bool(plain.isfinite().all()) and bool(plain.any())
         demand(alive, "the gradient is zero, NaN or infinite", "letters by argmax without a soft backward, or a detach")
         for options in ({"checkpoint": True}, {"truncate": backbone.process.steps}):
             gap = float((self.gradient(backbone, **options) - plain).abs().max() / plain.abs().max())
-            demand(
-                gap < ROUNDING, f"with {options} the gradient differs by {gap:.2g}", "noise drawn inside transition()"
-            )
+            usually = "noise drawn inside rsample() or transition(), dropout"
+            demand(gap < ROUNDING, f"with {options} the gradient differs by {gap:.2g}", usually)
+
+    def test_gradients_reach_every_step(self, backbone: Backbone) -> None:
+        """A reward of the designs tells the network of the first step, too, what it should have said."""
+        probes: list[Tensor] = []
+
+        def probed(x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+            out = backbone.predict(x, t, condition)
+            probes.append(torch.zeros_like(out).requires_grad_())
+            return out + probes[-1]
+
+        x = backbone.decode(rollout(backbone.process, probed, DESIGNS, self.generator("probed")).x)
+        demand(x.requires_grad, "designs have no gradient", "argmax without a soft backward in finish()")
+        found = torch.autograd.grad(self.potential(x).sum(), probes, allow_unused=True)
+        for k, slope in enumerate(found):
+            alive = slope is not None and bool(slope.isfinite().all()) and bool(slope.any())
+            usually = "a detach, or letters without a soft backward, between this step and the design"
+            demand(alive, f"what the network says at step {k} has no gradient, or NaN", usually)
+
+    def test_gradients_are_derivatives(self, space: Space, backbone: Backbone) -> None:
+        """Of a linear reward less the path KL, along a shift of what the network says: as by central differences.
+
+        Not of letters, whose gradients are surrogates.
+        """
+        if isinstance(space, Tokens) or not backbone.process.tunable:
+            pytest.skip("only for real designs and steps with noise")
+        opened, away = backbone.tunable(), self.random(space.event_shape, "away")
+
+        def value(shift: Tensor) -> Tensor:
+            def shifted(x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+                out = opened.tuned.predict(x, t, condition)
+                return out + shift.reshape(-1, *[1] * (out.ndim - 1)) * away
+
+            path = rollout(backbone.process, shifted, PATHS, self.generator("value"), reference=opened.reference)
+            assert path.kl is not None
+            return self.potential(path.x) - path.kl.sum(1)
+
+        shift, step = torch.full((PATHS,), 0.05, device=self.device, requires_grad=True), 0.01
+        (found,) = torch.autograd.grad(value(shift).sum(), shift)
+        with torch.no_grad():
+            expected = (value(shift + step) - value(shift - step)) / (2 * step)
+        worst, size = float((found - expected).abs().median()), float(expected.abs().median())
+        what = f"gradients of about {size:.3g} are typically {worst:.3g} off finite differences"
+        usually = "a detach() or no_grad() on part of the way, in transition() or around the reference"
+        demand(worst < 0.02 * (1 + size), what, usually)
 
     def test_the_reference_is_frozen_but_differentiable(self, backbone: Backbone) -> None:
         """No gradient for its weights, but one for its input: the KL depends on the state through it."""
-        opened = backbone.tunable()
-        x = backbone.process.prior(4, self.generator("prior")).requires_grad_()
-        out = opened.reference(x, torch.full((4,), backbone.process.time(0), device=x.device), None)
-        demand(out.requires_grad, "the reference has no gradient with respect to its input", "no_grad() around it")
-        before = self.sample(backbone)
-        with torch.no_grad():
-            for parameter in opened.parameters:
-                parameter.add_(1)
-        demand(
-            torch.equal(self.sample(backbone), before), "tuning changes the pretrained model", "weights that are shared"
-        )
+        opened, before = backbone.tunable(), self.sample(backbone)
+        x = backbone.process.prior(PATHS, self.generator("prior")).requires_grad_()
+        t = torch.full((PATHS,), backbone.process.time(0), device=x.device)
+        outs = [predict(x, t, None) for predict in (opened.tuned.predict, opened.reference)]
+        slopes = [
+            torch.autograd.grad(out.sum(), x, allow_unused=True, retain_graph=True)[0] if out.requires_grad else None
+            for out in outs
+        ]
+        own, its = (torch.zeros_like(x) if slope is None else slope for slope in slopes)
+        same = torch.allclose(own, its, atol=ROUNDING * (1 + float(own.abs().max())))
+        demand(same, "the reference has no gradient with respect to its input", "no_grad() or detach() around it")
+        if outs[1].requires_grad:
+            frozen = torch.autograd.grad(outs[1].sum(), opened.parameters, allow_unused=True)
+            demand(all(g is None for g in frozen), "the reference has the tuned weights", "weights that are shared")
+        with self.moved(opened, 1.0):
+            after, again = self.sample(backbone), opened.reference(x, t, None)
+        usually = "weights that are shared: copy them in tunable()"
+        demand(torch.equal(after, before), "tuning changes the pretrained model", usually)
+        demand(torch.equal(again, outs[1]), "tuning changes the reference", usually)
 
     def test_it_is_reopened_from_its_state(self, space: Space, backbone: Backbone, tmp_path: Path) -> None:
         """Everything learned is in tensors and JSON."""
         state = backbone.state()
         save_file({name: tensor.contiguous().clone() for name, tensor in state.tensors.items()}, tmp_path / "state")
         twin = self.build(space)
-        twin.load_state(State(load_file(tmp_path / "state"), json.loads(json.dumps(state.meta))))
+        twin.load_state(
+            State(load_file(tmp_path / "state", device=str(self.device)), json.loads(json.dumps(state.meta)))
+        )
         same = torch.equal(self.sample(twin), self.sample(backbone))
         demand(same, "a reopened backbone draws other designs", "something learned that is not in state()")
 
-    def poles(self, space: Space) -> Float[Tensor, " poles *event"]:
-        """Two designs that nobody mistakes for each other."""
-        if isinstance(space, Tokens):
-            return space.one_hot(torch.tensor([[0] * space.length, [1] * space.length])).to(self.device)
-        return torch.stack([torch.full(space.event_shape, value, device=self.device) for value in (1.0, -1.0)])
+    def test_state_is_a_copy(self, backbone: Backbone) -> None:
+        """A state that was handed out does not change with the model (the best weights would be the last)."""
+        demand_copies(backbone.state(), backbone.state())
 
-    def nearer(self, x: Tensor, space: Space) -> float:
-        """The share of ``x`` that is nearer to the first pole."""
-        distance = space.distance(x, self.poles(space))
-        return float((distance[:, 0] < distance[:, 1]).double().mean())
+    def test_a_state_of_another_model_is_refused(self, space: Space, backbone: Backbone) -> None:
+        """One tensor missing, or of another shape."""
+        state, untrained = backbone.state(), self.build(space)
+        for name, tensor in state.tensors.items():
+            less = {other: value for other, value in state.tensors.items() if other != name}
+            wider = {**state.tensors, name: torch.cat([tensor.flatten(), tensor.flatten()])}
+            for what, tensors in (("without", less), ("with another shape of", wider)):
+                with refusal(f"a state {what} {name!r}", "strict=False; name what differs in a StoreError"):
+                    untrained.load_state(State(tensors, state.meta))
 
     def test_weights_choose_what_is_learned(self, space: Space) -> None:
         """A design of weight 0 is as good as absent."""
@@ -346,37 +232,65 @@ class BackboneContract(Contract):
         share = self.nearer(self.sample(model, DESIGNS), space)
         demand(share > MOSTLY, f"{share:.0%} of the samples are like the designs that count", "weights are not used")
 
+    def told(self, values: Tensor | float, n: int = DESIGNS, null: bool = False) -> Condition:
+        """A scalar condition for each of ``n`` designs."""
+        column = torch.as_tensor(values, device=self.device).expand(n)[:, None]
+        return Condition(column, torch.full((n,), null, device=self.device))
+
     def test_conditions_choose_what_is_drawn(self, space: Space) -> None:
-        """A conditional twin draws what it is asked for, and both if it is told nothing."""
-        model = self.build(space).fresh(ConditionSpec("scalar", 1))
+        """A conditional twin draws what it is asked for, and both if it is told nothing, which is not to be told 0."""
+        model = self.build(space).fresh(SCALAR)
         x = self.poles(space).repeat_interleave(DESIGNS // 2, 0)
-        values = torch.tensor([1.0, -1.0], device=self.device).repeat_interleave(DESIGNS // 2)[:, None]
-        told = torch.zeros(DESIGNS, dtype=torch.bool, device=self.device)
-        model.fit(x, self.generator("conditions"), conditions=Condition(values, told))
-        asked = Condition(torch.ones_like(values), told)
-        share = self.nearer(self.sample(model, DESIGNS, condition=asked), space)
-        demand(
-            share > MOSTLY, f"{share:.0%} of the samples are what was asked for", "the condition does not reach the net"
+        values = torch.tensor([2.0, 0.0], device=self.device).repeat_interleave(DESIGNS // 2)
+        model.fit(x, self.generator("conditions"), conditions=self.told(values))
+        first, second, nothing = (
+            self.nearer(self.sample(model, DESIGNS, condition=condition), space)
+            for condition in (self.told(2.0), self.told(0.0), self.told(torch.nan, null=True))
         )
-        share = self.nearer(self.sample(model, DESIGNS, condition=Condition(values, ~told)), space)
-        demand(
-            0.1 < share < 0.9, f"told nothing, {share:.0%} are of one kind", "null means 0, or label dropout is missing"
-        )
+        what = f"of what was asked for are {first:.0%} and {1 - second:.0%} of the samples"
+        demand(first > MOSTLY and second < 1 - MOSTLY, what, "the condition does not reach the net")
+        usually = "null means 0, the value of a null condition is read, or label dropout is missing"
+        demand(0.1 < nothing < 0.9, f"told nothing, {nothing:.0%} are of one kind", usually)
 
-    def test_wrong_conditions_are_refused(self, space: Space, backbone: Backbone) -> None:
-        """A condition for an unconditional model, and none for a conditional one."""
-        condition = Condition(torch.zeros(PATHS, 1, device=self.device), torch.zeros(PATHS, dtype=torch.bool))
-        for model, given in ((backbone, condition), (backbone.fresh(ConditionSpec("scalar", 1)), None)):
-            with pytest.raises(UnsupportedError):
-                self.sample(model, condition=given)
+    def test_wrong_conditions_are_refused(self, space: Space, backbone: Backbone, designs: Tensor) -> None:
+        """One for an unconditional model, none for a conditional one, and another number than there are designs."""
+        usually, twin = "a check in predict() and fit(): raise UnsupportedError", backbone.fresh(SCALAR)
+        for model, condition, what in (
+            (backbone, self.told(0.0, PATHS), "a condition for an unconditional model"),
+            (twin, None, "a conditional model without a condition"),
+            (twin, self.told(0.0, PATHS - 1), "too few conditions"),
+        ):
+            with refusal(f"{what}, at sampling", usually):
+                self.sample(model, condition=condition)
+        for given, condition, what in (
+            (None, self.told(0.0), "a condition for an unconditional model"),
+            (SCALAR, None, "a conditional model without conditions"),
+            (SCALAR, self.told(0.0, DESIGNS - 1), "too few conditions"),
+        ):
+            with refusal(f"{what}, at fit", usually):
+                backbone.fresh(given).fit(designs, self.generator("bad"), conditions=condition)
 
-    @pytest.mark.parametrize("n", [0, 1])
-    def test_too_few_designs_are_refused(self, space: Space, designs: Tensor, n: int) -> None:
-        """With a BraidError, which says what to do."""
-        with pytest.raises(BraidError):
-            self.build(space).fit(designs[:n], self.generator("few"))
+    def test_wrong_designs_are_refused(self, space: Space, designs: Tensor) -> None:
+        """None, one, designs of another shape, and designs with NaN: told before any training."""
+        untrained, spoilt = self.build(space), designs.clone()
+        spoilt[3] = torch.nan
+        for what, x in (
+            ("no designs", designs[:0]),
+            ("one design", designs[:1]),
+            ("designs of another shape", torch.cat([designs, designs], 1)),
+            ("a design that is NaN", spoilt),
+        ):
+            with refusal(what, "a check at the start of fit(): raise DataError"):
+                untrained.fit(x, self.generator("bad"))
 
-    def test_designs_of_another_shape_are_refused(self, space: Space, designs: Tensor) -> None:
-        """With a BraidError, not from the depths of a network."""
-        with pytest.raises(BraidError):
-            self.build(space).fit(torch.cat([designs, designs], 1), self.generator("shape"))
+    def test_wrong_weights_are_refused(self, space: Space, designs: Tensor) -> None:
+        """Negative ones, NaN, nothing but zeros, and another number than there are designs."""
+        untrained, ones = self.build(space), torch.ones(DESIGNS, device=self.device)
+        for what, weights in (
+            ("a negative weight", torch.cat([ones[1:], -ones[:1]])),
+            ("a weight that is NaN", torch.cat([ones[1:], torch.nan * ones[:1]])),
+            ("weights that are all 0", 0 * ones),
+            ("too few weights", ones[1:]),
+        ):
+            with refusal(what, "a check at the start of fit(): raise DataError"):
+                untrained.fit(designs, self.generator("bad"), weights=weights)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from braid_core.interfaces import Posterior
+from braid_core.errors import BraidError
+from braid_core.interfaces import GaussianTransition, Posterior, State
 
 STEP = 1e-2  # of finite differences: the best that float32 allows for values of order 1
 
@@ -83,3 +85,63 @@ def distance(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> float:
 def correlation(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> float:
     """Pearson's; 0 where one of both is constant."""
     return float(torch.corrcoef(torch.stack([a, b]).detach())[0, 1].nan_to_num())
+
+
+@contextmanager
+def refusal(what: str, usually: str) -> Iterator[None]:
+    """Fail unless the body ends with a :class:`BraidError`, which the user reads in place of a traceback."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except BraidError:
+        return
+    except Exception as error:
+        raise AssertionError(
+            f"{what}: {type(error).__name__} in place of a BraidError\n  usually: {usually}"
+        ) from error
+    demand(False, f"{what}: accepted", usually)
+
+
+def demand_copies(one: State, other: State) -> None:
+    """Fail where two states of one object share memory, or carry a gradient."""
+    __tracebackhide__ = True
+    for name, tensor in one.tensors.items():
+        demand(not tensor.requires_grad, f"{name!r} in the state has a gradient", "detach() is missing in state()")
+        shared = tensor.numel() > 0 and tensor.data_ptr() == other.tensors[name].data_ptr()
+        usually = "clone() is missing in state(); state_dict() and detach() do not copy"
+        demand(not shared, f"{name!r} in the state is the object's own memory", usually)
+
+
+def unbounded(draws: Float[Tensor, " n *state"], clamped: bool) -> Bool[Tensor, " n"]:
+    """Which states a step with limits has moved to none of them; without limits, all."""
+    if not clamped:
+        return torch.ones(len(draws), dtype=torch.bool, device=draws.device)
+    return ((draws > draws.min()) & (draws < draws.max())).flatten(1).all(1)
+
+
+def is_letters(draws: Float[Tensor, " n *state"]) -> bool:
+    """Whether states are counted, not measured: all their entries are 0 or 1."""
+    return bool(((draws == 0) | (draws == 1)).all())
+
+
+def mass(draws: Float[Tensor, " n *state"], log_prob: Float[Tensor, " n"], clamped: bool) -> tuple[float, float, float]:
+    """What probabilities add up to, what they should, and its standard error; ``draws`` are from one distribution.
+
+    Letters: Σ p over the different states in the first half, which should be their share in the second half.
+    Numbers: E_p[g/p] over the second half, which should be 1 for the normal g with the moments of the first half.
+    Where states are ``clamped``, g/p is taken between the limits only, and g's own mass there is expected.
+    """
+    half = len(draws) // 2
+    if is_letters(draws):
+        _, code = torch.unique(draws.flatten(1), dim=0, return_inverse=True)
+        seen = torch.full((int(code.max()) + 1,), -torch.inf, dtype=torch.float64, device=draws.device)
+        seen[code[:half]] = log_prob[:half].double()
+        share = float(torch.isin(code[half:], code[:half]).double().mean())
+        return float(seen.exp().sum()), share, (share * (1 - share) / half) ** 0.5 + 1 / half
+    inside, flat = unbounded(draws, clamped)[half:], draws.flatten(1).double()
+    mean, std = flat[:half].mean(0), flat[:half].std(0).clamp(min=1e-9)
+    log_ratio = GaussianTransition(mean, std).log_prob(flat[half:]) - log_prob[half:].double()
+    ratio = torch.where(inside, log_ratio.exp(), 0.0)
+    low, high = (flat.min(), flat.max()) if clamped else (-torch.inf, torch.inf)
+    between = torch.special.ndtr((high - mean) / std) - torch.special.ndtr((low - mean) / std)
+    return float(ratio.mean()), float(between.prod()), float(ratio.std()) / half**0.5
