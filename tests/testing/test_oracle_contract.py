@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -15,6 +12,7 @@ from braid_core.testing import OracleContract
 from braid_core.testing.contract import space_id
 from tests.testing import faulty
 from tests.testing.linear import LinearOracle, LinearSpec
+from tests.testing.verdicts import Verdicts, verdicts_of
 
 TESTS = {name for name in dir(OracleContract) if name.startswith("test_")}
 
@@ -32,37 +30,10 @@ class TestLinearOnOthers(OracleContract):
     distance_aware = True
 
 
-class Verdicts:
-    """Listens to a run of pytest: what became of each test of each class."""
-
-    def __init__(self) -> None:
-        self.of: defaultdict[str, dict[str, pytest.TestReport]] = defaultdict(dict)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        _, owner, test = report.nodeid.split("::")
-        if report.when == "call" or report.outcome != "passed":
-            self.of[owner][test.partition("[")[0]] = report
-
-    def those(self, owner: str, outcome: str) -> set[str]:
-        return {test for test, report in self.of[owner].items() if report.outcome == outcome}
-
-
 @pytest.fixture(scope="module")
 def verdicts() -> Verdicts:
-    """Every faulty oracle under its contract, in a run of its own without this project's settings."""
-    heard = Verdicts()
-    apart = [
-        "-c",
-        os.devnull,
-        "--rootdir",
-        str(Path(__file__).parents[2]),
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:terminal",
-    ]
-    pytest.main([*apart, str(Path(faulty.__file__))], plugins=[heard])
-    return heard
+    """Every faulty oracle under its contract."""
+    return verdicts_of(faulty)
 
 
 @pytest.mark.parametrize("fault", faulty.FAULTS, ids=lambda fault: fault.__name__)
