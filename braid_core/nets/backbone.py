@@ -208,7 +208,7 @@ class NetworkBackbone(TrainedBackbone):
 
 
 def load_weights(net: nn.Module, tensors: Mapping[str, Tensor], faults: list[str] | None = None) -> None:
-    """Copy ``tensors`` into ``net``; raises :class:`StoreError` with every difference in names and shapes."""
+    """Copy ``tensors`` into ``net``; raises :class:`StoreError` with all differences in names and shapes, and for NaN."""
     own, faults = net.state_dict(), list(faults or [])
     faults += [f"{name} {tuple(own[name].shape)} is missing" for name in own if name not in tensors]
     faults += [f"{name} {tuple(t.shape)} is not part of it" for name, t in tensors.items() if name not in own]
@@ -223,5 +223,13 @@ def load_weights(net: nn.Module, tensors: Mapping[str, Tensor], faults: list[str
             f"the weights are not those of this network ({type(net).__name__})",
             why="; ".join(faults[:4]) + more,
             fix="build the network with the options that it was trained with",
+        )
+    spoilt = [name for name, tensor in tensors.items() if bool(tensor.isnan().any())]
+    if spoilt:
+        raise StoreError(
+            "the weights hold NaN",
+            where=spoilt[0],
+            why=f"{len(spoilt)} of {len(tensors)} tensors do, so that every prediction would be NaN",
+            fix="take weights from before the training diverged",
         )
     net.load_state_dict(tensors)
