@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,8 @@ from braid_core.experiment.manifest import code_hash, manifest, pick_device, plu
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
 from braid_core.experiment.regret import regret
 from braid_core.experiment.results import design_table, results
+from braid_core.experiment.selection import Selection, select
+from braid_core.experiment.selection import automatic as chooses_budget
 from braid_core.experiment.spec import RunSpec, parse_spec
 from braid_core.experiment.store import METRICS, Stage, Store
 from braid_core.files import make_folder, write_atomic
@@ -40,10 +42,12 @@ from braid_core.interfaces import (
 )
 from braid_core.registry.discovery import SHIPPED
 from braid_core.registry.hooks import hook_manager
+from braid_core.registry.spec import ObjectiveSpec
 from braid_core.tuning.rollout import rollout
+from braid_core.tuning.spec import FineTuningSpec
 
 STORE = ".stages"
-STAGES = ("calibration", "oracle", "backbone", "objective", "references", "designs", "history")
+STAGES = ("calibration", "oracle", "backbone", "selection", "objective", "references", "designs", "history")
 
 
 def run(
@@ -93,7 +97,8 @@ def _threads(n: int) -> Iterator[None]:
 
 def _make_stages(pipeline: Pipeline, folder: Path) -> dict[str, float]:
     """Compute or find every stage and copy it into the run folder; returns the seconds that each took."""
-    stages = {name: getattr(pipeline, name) for name in STAGES}
+    idle = () if chooses_budget(pipeline.spec.objective) else ("selection",)
+    stages = {name: getattr(pipeline, name) for name in STAGES if name not in idle}
     for name, stage in stages.items():
         _copy(stage, folder / "checkpoints", name)
     metrics = b"".join((stage.folder / METRICS).read_bytes() for stage in stages.values())
@@ -111,6 +116,7 @@ def _judge(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
     delivered = table[table["step"].isna()].drop(columns="step")
     write_atomic(folder / "designs.csv", delivered.to_csv(index=False, float_format="%.9g"))  # float32, exactly
     found = results(table, columns, task, spec, pipeline.data, offline, pipeline.oracle_quality)
+    found["selection"] = asdict(pipeline.selected) if pipeline.selected else None
     found["regret"] = regret(oracle, pipeline.data, {f"{c.method}, {c.column}": c.x for c in columns if c.step is None})
     write_atomic(folder / "results.json", json.dumps(found, indent=2, allow_nan=False))
     return found
@@ -216,13 +222,38 @@ class Pipeline:
         return {**judge(Beliefs(**held_out), y, c), "c": c, "lower": lower.judge(c) if lower else None}
 
     @cached_property
+    def selection(self) -> Stage:
+        """A rehearsal of the method, where its budget of KL is to be chosen."""
+
+        def compute(log: Log) -> State:
+            assert isinstance(self.spec.objective, FineTuningSpec)
+            oracle = with_scale(self.spec.oracle, self.scale)
+            backbone, data = self.load_backbone(), self.data
+            return select(self.spec.objective, oracle, data, backbone, self._drawing(), self.streams, log).state()
+
+        inputs = {**self._inputs("objective", self.backbone), "scale": self.scale, "draws": self._draws}
+        return self.store.stage("selection", {**inputs, "oracle": self._oracle_inputs}, compute)
+
+    @cached_property
+    def selected(self) -> Selection | None:
+        """What the rehearsal found, if there was one."""
+        return Selection.from_state(self.selection.state()) if chooses_budget(self.spec.objective) else None
+
+    @cached_property
+    def method(self) -> ObjectiveSpec:
+        """The objective with all of its options chosen."""
+        objective = self.spec.objective
+        return objective.model_copy(update={"kl_budget": self.selected.chosen}) if self.selected else objective
+
+    @cached_property
     def objective(self) -> Stage:
         def compute(log: Log) -> State:
             rmse = self.oracle_quality["rmse"]
             problem = Problem(self.data, self.load_backbone(), self.load_oracle(), self.streams, log, rmse)
-            return self.spec.objective.build().fit(problem).state()
+            return self.method.build().fit(problem).state()
 
-        inputs = {**self._inputs("objective", self.backbone, self.oracle), "scale": self.scale}
+        chosen = {"spec": self.method.model_dump(mode="json"), "scale": self.scale}
+        inputs = {**self._inputs("objective", self.backbone, self.oracle), **chosen}
         return self.store.stage("objective", inputs, compute)
 
     @cached_property

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from braid_core.tuning.spec import FineTuningSpec
+from braid_core.errors import SpecError
+from braid_core.tuning.spec import AUTO, FineTuningSpec
 
 
 class Price(ABC):
@@ -71,5 +72,12 @@ class BudgetPrice(Price):
 
 
 def price(spec: FineTuningSpec) -> Price:
-    """What ``spec`` asks for."""
+    """What ``spec`` asks for. Raises :class:`SpecError` for ``kl_budget = "auto"``, which a run replaces."""
+    if spec.kl_budget == AUTO:
+        raise SpecError(
+            "kl_budget = 'auto' has to be chosen before tuning starts",
+            where=f"objective {spec.type!r}",
+            why="it is chosen by a run, which rehearses the method on a part of the offline data",
+            fix="use it in a RunSpec, or give a number of nats",
+        )
     return FixedPrice(spec.alpha) if spec.alpha is not None else BudgetPrice(spec.budgets, spec.steps)

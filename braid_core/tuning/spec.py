@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from braid_core.registry.spec import ObjectiveSpec, Spec
 
 ALPHA = 0.2
+AUTO = "auto"
 PATHWISE = {"truncate": None, "checkpoint": False, "letter_gradient": "auto"}
 """Options of the gradient through the rollout, and their defaults."""
 
@@ -26,10 +27,11 @@ class FineTuningSpec(ObjectiveSpec):
     alpha: float | None = Field(
         ALPHA, ge=0, description="weight of the path KL, in standard deviations of the offline rewards per nat"
     )
-    kl_budget: PositiveFloat | tuple[PositiveFloat, ...] | None = Field(
+    kl_budget: PositiveFloat | tuple[PositiveFloat, ...] | Literal["auto"] | None = Field(
         None,
         description="path KL to spend, in nats, in place of alpha, which is then steered to hold it; several rising "
-        "budgets are visited in turn, each in an equal share of the steps: the frontier of reward against KL",
+        "budgets are visited in turn, each in an equal share of the steps: the frontier of reward against KL; "
+        "'auto' lets a run choose on its offline data",
     )
     steps: PositiveInt = Field(400, description="optimiser steps")
     batch: PositiveInt = Field(128, ge=2, description="designs drawn in each step")
@@ -82,8 +84,8 @@ class FineTuningSpec(ObjectiveSpec):
 
     @property
     def budgets(self) -> tuple[float, ...]:
-        """The path KLs to visit in turn, in nats; none where alpha is given."""
-        if self.kl_budget is None:
+        """The path KLs to visit in turn, in nats; none where alpha is given or a run is still to choose."""
+        if self.kl_budget is None or isinstance(self.kl_budget, str):
             return ()
         return self.kl_budget if isinstance(self.kl_budget, tuple) else (self.kl_budget,)
 
