@@ -208,7 +208,7 @@ class NetworkBackbone(TrainedBackbone):
 
 
 def load_weights(net: nn.Module, tensors: Mapping[str, Tensor], faults: list[str] | None = None) -> None:
-    """Copy ``tensors`` into ``net``; raises :class:`StoreError` with all differences in names and shapes, and for NaN."""
+    """Copy ``tensors`` into ``net``; raises :class:`StoreError` with the differences in names and shapes, or NaN."""
     own, faults = net.state_dict(), list(faults or [])
     faults += [f"{name} {tuple(own[name].shape)} is missing" for name in own if name not in tensors]
     faults += [f"{name} {tuple(t.shape)} is not part of it" for name, t in tensors.items() if name not in own]
