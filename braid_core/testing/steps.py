@@ -19,6 +19,7 @@ from braid_core.tuning.rollout import rollout
 DRAWS = 1000  # from each state
 ROUNDING = 1e-4
 ERRORS = 5  # standard errors of a mean: a right formula fails once in two million
+RARE = 0.01  # what letters too rare to be drawn may add to a mean
 LEVEL = 2.0  # of guidance
 
 
@@ -59,7 +60,7 @@ class StepTests(Fitted):
             p, q = (model.process.transition(o.repeat_interleave(DRAWS, 0), x, k) for o in (out + size * away, out))
             return Pair(p, q, p.rsample(noise))
 
-        size = min(4.0, 0.01 * apart / max(moved(0.01).spread(), 1e-9))
+        size = min(1.5, 0.01 * apart / max(moved(0.01).spread(), 1e-9))
         while (found := moved(size)).spread() > 1.5 * apart and size > 1e-6:
             size /= 2
         return found
@@ -127,7 +128,7 @@ class StepTests(Fitted):
             )
             found, expected = float(kl.mean()), float(ratio.mean())
             error = float(ratio.std(1).square().mean().sqrt()) / ratio.numel() ** 0.5
-            room = ERRORS * error + ROUNDING * (1 + abs(expected))
+            room = ERRORS * error + RARE * (1 + abs(expected))
             holds = found > expected - room if self.clamped else abs(found - expected) < room
             what = f"step {k}: kl() is {found:.4g}, sampled {expected:.4g} ± {error:.2g}"
             demand(holds and found >= -ROUNDING, what, "a mean in place of a sum over dimensions, a wrong power of σ")
