@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from braid_conservative import BraidSpec
 from braid_ddom import DdomSpec
 from braid_guidance import BestOfNSpec, GuidanceSpec
 
 from braid_core.registry.spec import ObjectiveSpec
 
 PAGE = (Path(__file__).parents[1] / "docs" / "objectives.md").read_text(encoding="utf-8")
-SPECS: list[type[ObjectiveSpec]] = [GuidanceSpec, BestOfNSpec, DdomSpec]
+SPECS: list[type[ObjectiveSpec]] = [BraidSpec, GuidanceSpec, BestOfNSpec, DdomSpec]
 
 
 def table(spec: type[ObjectiveSpec]) -> dict[str, str]:
