@@ -74,13 +74,14 @@ BACKBONES: dict[str, PretrainingSpec] = {
     "uniform, mlp": UniformSpec(network=MLP),
     "simplex, mlp": SimplexSpec(network=MLP),
 }
+QUICK = ("masked, mlp", "uniform, mlp", "simplex, mlp")
+NEAR_COPIES = ("masked", *QUICK)  # a perceptron is what is advised there; convolutions take minutes
 CELLS = [
     ("Shine–Dalgarno", ("masked", "uniform", "simplex")),
     ("UTR", ("masked", "uniform", "simplex")),
-    ("yeast promoters, other families", tuple(BACKBONES)),
-    ("yeast promoters, the same families", ("masked", "masked, mlp", "uniform, mlp", "simplex, mlp")),
+    ("yeast promoters, other families", NEAR_COPIES),
+    ("yeast promoters, the same families", NEAR_COPIES),
 ]
-QUICK = ("masked, mlp", "uniform, mlp", "simplex, mlp")
 FLOOR, CEILING = "independent letters", "training designs"
 
 
@@ -146,7 +147,8 @@ def references(name: str) -> dict[str, Any]:
         return -float((x * frequencies.log()).sum((1, 2)).mean()) / found.space.length
 
     bounds = {"bound": nll(found.held_out), "training bound": nll(found.training)}
-    size = {"training": len(found.training), "held out": len(found.held_out), "draws": found.draws}
+    size: dict[str, float] = {"training": len(found.training), "held out": len(found.held_out), "draws": found.draws}
+    size["near"] = likeness(found, found.held_out[:: max(1, len(found.held_out) // MOST)])["near"]
     return {"size": size, FLOOR: reference(found, independent) | bounds, CEILING: reference(found, training)}
 
 
@@ -259,7 +261,8 @@ def print_library(name: str, labels: tuple[str, ...]) -> None:
     known = load(name, "references")
     size, near = known["size"], LIBRARIES[name].near
     print(f"## {name}\n")
-    print(f"{size['training']:,} training designs, {size['held out']:,} held out, {size['draws']:,} draws.\n")
+    kin = f" ({size['near']:.0%} of them within {near} letters of a training design)" if near else ""
+    print(f"{size['training']:,} training designs, {size['held out']:,} held out{kin}, {size['draws']:,} draws.\n")
     heads = ["3-mer r", "nats a letter, held out", "training", "copies", f"within {near} letters" if near else ""]
     heads += ["training, CPU s (steps)", "sampling, CPU ms a design", "evaluations a design"]
     heads = [head for head in heads if head]
@@ -274,7 +277,7 @@ def print_library(name: str, labels: tuple[str, ...]) -> None:
         ]
         cells += [f"{row['copies']:.1%}", *([f"{row['near']:.1%}"] if near else [])]
         if "seconds" in row:
-            cells += [f"{row['seconds']['training']:.0f} ({row['steps']:,})", f"{1000 * row['seconds']['each']:.1f}"]
+            cells += [f"{row['seconds']['training']:.0f} ({row['steps']:,})", f"{1000 * row['seconds']['each']:.2g}"]
             cells += [f"{row['evaluations']:.0f}"]
         else:
             cells += ["–"] * 3
