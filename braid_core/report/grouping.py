@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from braid_core.report.reading import REFERENCES, Row, Run, Stats, TaskFacts
+from braid_core.report.reading import Run
+from braid_core.report.records import REFERENCES, Row, Stats, TaskFacts
 
 ORDER = (*REFERENCES, "Best-of-N", "DDOM", "Guidance", "STRL", "BRAID")
 """The order of the paper's figures; methods it does not know follow at the end."""

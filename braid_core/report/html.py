@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from braid_core.files import make_folder, write_atomic
-from braid_core.report import plots as drawing
+from braid_core.report import figures as drawing
 from braid_core.report.answer import answer
 from braid_core.report.candidates import Candidates, candidates
 from braid_core.report.grouping import Group

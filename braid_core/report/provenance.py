@@ -9,7 +9,7 @@ from typing import Any
 
 from braid_core.report.grouping import Group, Member
 from braid_core.report.numbers import UNKNOWN, duration, number
-from braid_core.report.reading import Judged
+from braid_core.report.records import Judged
 
 
 @dataclass(frozen=True)

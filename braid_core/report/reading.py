@@ -10,134 +10,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from braid_core.errors import StoreError
+from braid_core.report.records import Manifest, Record, Results
 
-REFERENCES = ("Random", "Offline", "Pretrained")
-"""Rows that every run reports and that say nothing about its own method."""
 NUMBERS = ("predicted", "std", "conservative", "novelty", "truth", "normalised")
 DESIGN_COLUMNS = ("method", "column", "rank", "design", "valid", *NUMBERS)
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Figure = Annotated[float | None, BeforeValidator(_finite)]
-"""A number that may be unknown; NaN and infinities count as unknown."""
-
-
-class Record(BaseModel):
-    """A frozen piece of a run folder; fields of later versions are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Stats(Record):
-    """Mean and quantiles of one quantity over a row's designs."""
-
-    mean: Figure = None
-    q0: Figure = None
-    q10: Figure = None
-    q25: Figure = None
-    q50: Figure = None
-    q75: Figure = None
-    q90: Figure = None
-    q100: Figure = None
-
-
-class Row(Record):
-    """One method's designs in one column: ``raw`` draws, or those ``selected`` by the method's own score."""
-
-    method: str
-    column: str
-    n: int
-    unique: Figure = None
-    valid: Figure = None
-    shortfall: int = 0
-    truth: Stats | None = None
-    normalised: Stats | None = None
-    predicted: Stats | None = None
-    conservative: Stats | None = None
-    gap: Figure = None
-    coverage: Figure = None
-    novelty: Figure = None
-    diversity: Figure = None
-    kl: Figure = None
-
-
-class Offline(Record):
-    """The table that methods learned from, in the task's units."""
-
-    n: int
-    mean: Figure = None
-    std: Figure = None
-    max: Figure = None
-
-
-class TaskFacts(Record):
-    """What the results say about the task."""
-
-    name: str
-    unit: str = ""
-    has_truth: bool
-    notes: tuple[str, ...] = ()
-    offline: Offline
-
-
-class Judged(Record):
-    """How an oracle did on offline designs that it had not seen."""
-
-    rmse: Figure = None
-    spearman: Figure = None
-    nll: Figure = None
-    coverage: Figure = None
-    width: Figure = None
-    slack: Figure = None
-    pinball: Figure = None
-    n_held_out: int | None = None
-
-
-class Rehearsed(Record):
-    """How an oracle did that saw lower rewards only: on ``better`` designs, and on those that it ``liked`` best."""
-
-    better: Judged | None = None
-    liked: Judged | None = None
-
-
-class OracleFacts(Judged):
-    """The oracle of a run."""
-
-    c: Figure = None
-    lower: Rehearsed | None = None
-
-
-class Results(Record):
-    """``results.json``."""
-
-    task: TaskFacts
-    label: str
-    seed: int
-    rows: tuple[Row, ...] = Field(min_length=1)
-    oracle: OracleFacts | None = None
-    kl: Figure = None
-
-
-class Manifest(Record):
-    """``manifest.json``; ``seconds`` are wall-clock seconds per stage."""
-
-    name: str = ""
-    spec: dict[str, Any]
-    plugins: tuple[dict[str, Any], ...] = ()
-    versions: dict[str, Any] = Field(default_factory=dict)
-    hardware: dict[str, Any] = Field(default_factory=dict)
-    created: Any = None
-    seconds: dict[str, Figure] = Field(default_factory=dict)
-    command: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from braid_core.report.grouping import Entry, Group
 from braid_core.report.numbers import decimals, number
-from braid_core.report.reading import Row, Stats
+from braid_core.report.records import Row, Stats
 
 
 @dataclass(frozen=True)

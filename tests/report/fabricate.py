@@ -31,6 +31,8 @@ class Fake:
     oracle: dict[str, Any] = field(default_factory=lambda: {"type": "bootstrap", "members": 5})
     created: str = "2026-01-02T03:04:05+00:00"
     n: int = 64
+    tuned: bool = True
+    chosen: float | None = None
 
     def write(self, folder: Path) -> Path:
         folder.mkdir(parents=True)
@@ -43,7 +45,8 @@ class Fake:
                 rows.append(self._row(method, column, table))
                 tables += [table] if method != "Offline" else []
         pd.concat(tables).to_csv(folder / "designs.csv", index=False)
-        self._json(folder / "results.json", self._results(rows))
+        history = [self._milestone(k, rows[-2]) for k in (1, 2, 3)] if self.tuned else []
+        self._json(folder / "results.json", self._results(rows) | {"history": history})
         self._json(folder / "manifest.json", self._manifest())
         (folder / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in self._metrics()) + "\n")
         return folder
@@ -73,6 +76,7 @@ class Fake:
             "unique": 1.0 if column == "selected" else 0.97,
             "valid": 1.0,
             "shortfall": 0,
+            "missing": 0,
             "truth": _stats(table["truth"]) if known else None,
             "normalised": _stats(table["normalised"]) if known else None,
             "predicted": _stats(table["predicted"]),
@@ -81,14 +85,38 @@ class Fake:
             "coverage": float((table["truth"] >= table["conservative"]).mean()) if known else None,
             "novelty": float(table["novelty"].mean()),
             "diversity": 0.71,
-            "kl": {"Random": None, "Offline": None, "Pretrained": 0.0}.get(method, 4.2),
+            "kl": 4.2 if (method, column) == (self.label, "raw") else None,
         }
+
+    def _milestone(self, k: int, last: dict[str, Any]) -> dict[str, Any]:
+        """Half as far from the last row as the milestone before it, in whatever is known."""
+        step, share = 100 * k, 0.5**k
+        rewards = ("truth", "normalised", "predicted", "conservative")
+        lower = {q: {name: y - share * 0.2 for name, y in last[q].items()} for q in rewards if last[q]}
+        return {"step": step, **last, **lower, "kl": last["kl"] and (1 - share) * last["kl"]}
+
+    def _regret(self) -> dict[str, Any]:
+        laws = ["best 10% offline", *(f"{m}, {c}" for m in ("Pretrained", self.label) for c in ("raw", "selected"))]
+        penalty = {law: (0.02 + 0.02 * k) * self.scale for k, law in enumerate(laws)}
+        covered = {law: 1.5 + k for k, law in enumerate(laws)} if self.oracle["type"] == "rkhs" else {}
+        return {"penalty": penalty, "offline": 0.03 * self.scale, "concentrability": covered}
+
+    def _selection(self) -> dict[str, Any] | None:
+        if self.chosen is None:
+            return None
+        rungs = []
+        for k in range(5):
+            rise = self.scale * (0.2 + 0.05 * k)
+            rung = {"budget": 2.0**k, "kl": 0.9 * 2.0**k, "n": self.n, "predicted": rise, "conservative": rise - 0.02}
+            rungs.append(rung | {"judged": self.scale * (0.3 + 0.05 * min(k, 2)), "error": 0.005})
+        return {"rungs": rungs, "judge": 0.61, "chosen": self.chosen}
 
     def _results(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         offline = {"n": 32898, "mean": 0.2 * self.scale, "std": 0.1 * self.scale, "max": 0.439 * self.scale}
         task = {"name": self.task, "unit": self.unit, "has_truth": self.truth, "notes": self.notes, "offline": offline}
-        held_out = {"rmse": 0.06 * self.scale, "spearman": 0.83, "coverage": 0.94, "n_held_out": 3290}
-        return {"task": task, "label": self.label, "seed": self.seed, "rows": rows, "oracle": held_out, "kl": 4.2}
+        held_out = {"rmse": 0.06 * self.scale, "spearman": 0.83, "coverage": 0.94, "n_held_out": 3290, "c": 1.0}
+        facts = {"oracle": held_out, "kl": 4.2, "regret": self._regret(), "selection": self._selection()}
+        return {"task": task, "label": self.label, "seed": self.seed, "rows": rows, **facts}
 
     def _manifest(self) -> dict[str, Any]:
         objective = {"type": self.label.split("-")[0].lower(), "alpha": 0.05, "steps": 400} | self.options
@@ -104,6 +132,7 @@ class Fake:
         return {
             "name": f"{self.label}-{self.seed}",
             "spec": spec,
+            "space": {"kind": "Tokens", "length": 8, "alphabet": "ACGT"},
             "spec_version": 1,
             "plugins": [plugin],
             "versions": {"python": "3.11.7", "torch": "2.13.0", "braid-design": "0.1.0"},
@@ -116,12 +145,13 @@ class Fake:
     def _metrics(self) -> list[dict[str, Any]]:
         lines: list[dict[str, Any]] = [{"stage": "backbone", "step": k, "total": 9, "loss": 1.0} for k in range(10)]
         generator = np.random.default_rng(self.seed)
-        for step in range(0, 401, 10):
+        for step in range(10, 401, 10) if self.tuned else ():
             rise = 1 - np.exp(-step / 120)
             height = LEVELS.get(self.label, 0.5) - 0.25
             mean = self.scale * (0.3 + height * rise + generator.normal(0, 0.008))
             line = {"stage": "objective", "step": step, "total": 400, "mean": mean, "reward": mean, "grad_norm": 1.0}
-            lines.append(line | {"conservative": mean - 0.08 * self.scale, "kl": 12 * height * rise})
+            alpha = 0.05 if "kl_budget" not in self.options else 0.05 * (2 - rise)
+            lines.append(line | {"conservative": mean - 0.08 * self.scale, "kl": 12 * height * rise, "alpha": alpha})
         return lines
 
     @staticmethod
