@@ -30,9 +30,13 @@ class StackedMLP(nn.Module):
         """The last hidden layer; ``x`` is ``(b, n_in)`` shared by all members, or ``(m, b, n_in)`` one each."""
         members = self.weights[0].shape[0]
         h = x.expand(members, -1, -1) if x.ndim == 2 else x
+        # What no gradient needs is overwritten: the same numbers in two thirds of the time.
+        spare = not torch.is_grad_enabled()
         for weight, bias in list(zip(self.weights, self.biases, strict=True))[:-1]:
-            update = F.silu(torch.baddbmm(bias, h, weight))
-            h = h + update if h.shape == update.shape else update
+            update = F.silu(torch.baddbmm(bias, h, weight), inplace=spare)
+            if h.shape == update.shape:
+                update = update.add_(h) if spare else h + update
+            h = update
         return h
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "m b n_out"]:

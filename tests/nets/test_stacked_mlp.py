@@ -77,3 +77,12 @@ def test_weights_start_in_the_usual_range() -> None:
     first = net.weights[0].detach()
     assert float(first.abs().max()) > 0.99 / 10
     assert float(first.mean()) == pytest.approx(0, abs=0.003)
+
+
+def test_the_values_do_not_depend_on_whether_a_gradient_is_recorded() -> None:
+    net, x = StackedMLP(MEMBERS, WIDTH, WIDTH, DEPTH, N_OUT, seeded()), torch.randn(11, WIDTH, generator=seeded(1))
+    before, expected = x.clone(), net(x).detach()
+    with torch.no_grad():
+        assert torch.equal(net(x), expected)
+        assert torch.equal(net(x.expand(MEMBERS, -1, -1)), expected)
+    assert torch.equal(x, before)  # what is overwritten is its own
