@@ -62,8 +62,7 @@ def _comparable(group: Group, scores: dict[str, float]) -> tuple[dict[str, float
         return scores, ""
     kept = {method: score for method, score in scores.items() if method not in few}
     return kept, (
-        f"Not compared, because of too few different designs: {', '.join(_few(group, method) for method in few)}. "
-        "A larger alpha or fewer tuning steps keep a method from collapsing."
+        f"Not compared, because of too few different designs: {', '.join(_few(group, method) for method in few)}."
     )
 
 
@@ -141,10 +140,8 @@ def _reach(group: Group, best: str) -> str:
 def _warning(group: Group, best: str) -> str:
     entries = group.judged(best)
     valid, unique = (over_seeds(entries, quantity)[0] for quantity in (VALID, UNIQUE))
-    shortfall = sum(entry.row.shortfall for entry in entries)
     parts = [f"only {percent(valid)} of its designs are valid"] if valid is not None and valid < 0.95 else []
     parts += [f"only {percent(unique)} of them are unique"] if unique is not None and unique < 0.9 else []
-    parts += [f"it delivered {shortfall} designs too few"] if shortfall else []
     return f"Note that {' and '.join(parts)}." if parts else ""
 
 

@@ -26,10 +26,10 @@ class Candidates:
 
 
 def candidates(group: Group) -> list[Candidates]:
-    """One table for every method that ranked its designs, the best first; Random ranks nothing."""
+    """One table for every method that ranked its designs (Random did not): the best first, the collapsed last."""
     designs = group.designs()
     ahead = scores(group, MEDIAN if group.has_truth else CONSERVATIVE)
-    own = sorted(group.own, key=lambda method: -ahead.get(method, -math.inf))
+    own = sorted(group.own, key=lambda method: (not group.complete(method), -ahead.get(method, -math.inf)))
     methods = [*own, *(method for method in group.methods if method.startswith("Pretrained"))]
     tables = [_candidates(group, method, designs[designs["method"] == method]) for method in methods]
     return [table for table in tables if table.rows]

@@ -148,7 +148,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         by_task.setdefault(key, []).append(run)
     specs = [flatten(members[0].manifest.spec.get("task", {})) for members in by_task.values()]
     names = [members[0].results.task.name for members in by_task.values()]
-    titles = _told_apart(list(zip(names, specs, strict=True)))
+    titles = told_apart(list(zip(names, specs, strict=True)))
     return [_group(title, members) for title, members in zip(titles, by_task.values(), strict=True)]
 
 
@@ -186,7 +186,7 @@ def _members(runs: list[Run]) -> list[Member]:
     names: list[dict[str, str]] = [{run.results.label: run.results.label} for run in runs]
     for method in methods:
         having = [k for k, run in enumerate(runs) if any(row.method == method for row in run.results.rows)]
-        told = _told_apart([(method, _setting(runs[k], method)) for k in having])
+        told = told_apart([(method, _setting(runs[k], method)) for k in having])
         for k, name in zip(having, told, strict=True):
             names[k][method] = name
     return [Member(run, name) for run, name in zip(runs, names, strict=True)]
@@ -201,7 +201,7 @@ def _setting(run: Run, method: str) -> dict[str, Any]:
     return flatten({key: value for key, value in run.manifest.spec.items() if key not in SHARED_SPEC})
 
 
-def _told_apart(named: list[tuple[str, dict[str, Any]]]) -> list[str]:
+def told_apart(named: list[tuple[str, dict[str, Any]]]) -> list[str]:
     """Each name, with the fields that differ added where one name stands for several settings."""
     names = []
     given: dict[tuple[str, str], str] = {}

@@ -15,9 +15,11 @@ from braid_core.files import make_folder, write_atomic
 from braid_core.report import figures as drawing
 from braid_core.report.answer import answer
 from braid_core.report.candidates import Candidates, candidates
+from braid_core.report.collapse import collapses
 from braid_core.report.grouping import Group
 from braid_core.report.provenance import Provenance, provenance
 from braid_core.report.published import Benchmark, benchmark, compared
+from braid_core.report.regret import Column, regret
 from braid_core.report.svg import inline, png, svg
 from braid_core.report.tables import DESIGNS, cells, delivered, grid, quality, summary
 from braid_core.report.theme import DARK, css_name
@@ -30,6 +32,7 @@ GLOSSARY = (
     ("conservative", "predicted minus the penalty for what the oracle does not know"),
     ("gap", "predicted minus true: positive means that the oracle promised too much"),
     ("coverage", "share of designs that are at least as good as their conservative score"),
+    ("missing", "designs whose true reward nobody knows; true figures are those of the others"),
     ("valid, unique", "share of designs that could be made and measured; share of different ones"),
     ("novelty", "mean distance to the nearest offline design"),
     ("diversity", "mean distance between two delivered designs"),
@@ -52,9 +55,11 @@ class Section:
     slug: str
     group: Group
     answer: str
+    collapses: list[str]
     headings: tuple[str, ...]
     table: list[tuple[str, str, str, list[tuple[str, str]]]]
     figures: list[Figure]
+    regret: tuple[list[Column], list[tuple[str, ...]]]
     candidates: list[Candidates]
     benchmark: Benchmark | None
     compared: list[tuple[bool, Sequence[str]]]
@@ -91,12 +96,14 @@ def _section(group: Group, slug: str, beside: Path) -> Section:
         slug=slug,
         group=group,
         answer=answer(group),
+        collapses=collapses(group),
         headings=tuple(quantity.heading for quantity in quantities),
         table=[
             (method, column, delivered(entries), figures)
             for (method, column, figures), (_, _, entries) in zip(grid(group, quantities), cells(group), strict=True)
         ],
         figures=figures,
+        regret=regret(group),
         candidates=candidates(group),
         benchmark=table,
         compared=compared(group, table) if table else [],

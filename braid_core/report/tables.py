@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import pandas as pd
 from rich.cells import cell_len
 
-from braid_core.report.grouping import Entry, Group
-from braid_core.report.numbers import decimals, number
-from braid_core.report.records import Row, Stats
+from braid_core.report.collapse import collapses
+from braid_core.report.grouping import Entry, Group, flatten, told_apart
+from braid_core.report.numbers import decimals, number, percent
+from braid_core.report.records import OracleFacts, Row, Stats
 
 
 @dataclass(frozen=True)
 class Quantity:
     """A column of the summary: its key in the CSV, its heading, its scale, and how a row yields it.
 
-    ``scale`` is ``published``, ``unit`` (the task's), ``share``, ``nats`` or ``distance``; columns of one scale share
-    their number of decimals.
+    ``scale`` is ``published``, ``unit`` (the task's), ``share``, ``nats``, ``distance`` or ``count``; columns of one
+    scale share their number of decimals.
     """
 
     key: str
@@ -43,21 +45,26 @@ PREDICTED = Quantity("mean_predicted", "predicted", "unit", _stat("predicted", "
 CONSERVATIVE = Quantity("mean_conservative", "conservative", "unit", _stat("conservative", "mean"))
 GAP = Quantity("gap", "gap", "unit", lambda row: row.gap)
 COVERAGE = Quantity("coverage", "coverage", "share", lambda row: row.coverage)
+MISSING = Quantity("missing", "missing", "count", lambda row: row.missing)
 VALID = Quantity("valid", "valid", "share", lambda row: row.valid)
 UNIQUE = Quantity("unique", "unique", "share", lambda row: row.unique)
 NOVELTY = Quantity("novelty", "novelty", "distance", lambda row: row.novelty)
 DIVERSITY = Quantity("diversity", "diversity", "distance", lambda row: row.diversity)
 KL = Quantity("kl", "KL", "nats", lambda row: row.kl)
 
+WIDTH = 100
+"""Letters of a line of text in a terminal."""
 WITH_TRUTH = (MEDIAN, MAXIMUM, MEAN, GAP, COVERAGE)
 WITHOUT_TRUTH = (PREDICTED, CONSERVATIVE)
 DESIGNS = (VALID, UNIQUE, NOVELTY, DIVERSITY, KL)
-ALL = (MEDIAN, MAXIMUM, MEAN, PREDICTED, CONSERVATIVE, GAP, COVERAGE, *DESIGNS)
+ALL = (MEDIAN, MAXIMUM, MEAN, PREDICTED, CONSERVATIVE, GAP, COVERAGE, MISSING, *DESIGNS)
 
 
 def quality(group: Group) -> tuple[Quantity, ...]:
     """The columns that say how good the designs are; without a truth, predictions are all there is."""
-    return WITH_TRUTH if group.has_truth else WITHOUT_TRUTH
+    if not group.has_truth:
+        return WITHOUT_TRUTH
+    return (*WITH_TRUTH, MISSING) if any(entry.row.missing for entry in group.entries) else WITH_TRUTH
 
 
 def over_seeds(entries: Sequence[Entry], quantity: Quantity) -> tuple[float | None, float | None]:
@@ -103,7 +110,7 @@ def grid(group: Group, quantities: Sequence[Quantity]) -> list[tuple[str, str, l
     """``(method, column, [(mean, sd)])`` as text, one number of decimals a scale; an sd may be empty."""
     rows = cells(group)
     figures = {q.key: [over_seeds(entries, q) for _, _, entries in rows] for q in quantities}
-    places = {"share": 2, "distance": 2, "nats": 2}
+    places = {"share": 2, "distance": 2, "nats": 2, "count": 0}
     for scale in ("published", "unit"):
         places[scale] = decimals(mean for q in quantities if q.scale == scale for mean, _ in figures[q.key])
     columns = [_column(figures[q.key], places[q.scale]) for q in quantities]
@@ -134,7 +141,32 @@ def summary_text(groups: Sequence[Group]) -> str:
         parts.append(f"{group.title}: {over}\n{_scales(group)}")
         for quantities in (quality(group), DESIGNS):
             parts.append(_block(group, quantities))
-    return "\n\n".join(parts)
+        said = [*_oracles(group), *(f"warning: {text}" for text in collapses(group))]
+        parts.append("\n".join(fill(_plain(text), WIDTH, subsequent_indent="  ") for text in said))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _oracles(group: Group) -> list[str]:
+    """How each oracle did on offline designs that it had not seen; means over its runs."""
+    known = [(member.run, facts) for member in group.members if (facts := member.run.results.oracle)]
+    specs = [
+        (str(spec.get("type", "")), flatten(spec)) for spec in (run.manifest.spec.get("oracle", {}) for run, _ in known)
+    ]
+    found: dict[str, list[OracleFacts]] = {}
+    for name, (_, facts) in zip(told_apart(specs), known, strict=True):
+        found.setdefault(name, []).append(facts)
+    return [_oracle(name, facts) for name, facts in found.items()]
+
+
+def _oracle(name: str, facts: Sequence[OracleFacts]) -> str:
+    spearman, coverage, c = (_known(getattr(fact, key) for fact in facts) for key in ("spearman", "coverage", "c"))
+    shares = f"rank correlation {number(spearman, 2)}, coverage {percent(coverage)}"
+    return f"Oracle {name} on held-out designs: {shares}, c = {number(c, 2)}."
+
+
+def _known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _scales(group: Group) -> str:
@@ -161,7 +193,7 @@ def _block(group: Group, quantities: Sequence[Quantity]) -> str:
 
 def _plain(text: str) -> str:
     """``text`` without the control characters with which a label could rewrite the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return "".join(letter if letter.isprintable() else "?" for letter in text.replace("\u00a0", " "))
 
 
 def _pad(text: str, width: int, right: bool = False) -> str:

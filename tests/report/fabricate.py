@@ -168,3 +168,15 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
+
+
+def set_row(folder: Path, method: str, column: str | None = None, **figures: Any) -> Path:
+    """Change figures of ``method``'s rows, or of one of them; returns the folder."""
+
+    def change(results: dict[str, Any]) -> None:
+        for row in results["rows"]:
+            if row["method"] == method and column in (None, row["column"]):
+                row.update(figures)
+
+    edit(folder / "results.json", change)
+    return folder

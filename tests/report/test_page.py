@@ -17,7 +17,7 @@ from braid_core.errors import StoreError
 from braid_core.registry.hooks import empty_manager, hookimpl
 from braid_core.report import Run, plugin_sections, read_runs, write_report
 
-from .fabricate import edit
+from .fabricate import edit, set_row
 
 Make = Callable[..., Path]
 VOID = {"meta", "path", "br", "use", "link", "img", "hr", "rect", "image"}
@@ -135,6 +135,13 @@ def test_candidates_are_ranked_once_each_and_at_most_twenty(make: Make, tmp_path
     designs = re.findall(r'<td class="design">(\w+)</td>', own)
     assert designs[:2] == ["TTTTTTTT", "CCCCCCCC"]
     assert len(designs) == len(set(designs)) == 20
+
+
+def test_a_method_that_collapsed_comes_last_among_the_candidates(make: Make, tmp_path: Path) -> None:
+    high = {"truth": {"q50": 0.9}, "normalised": {"q50": 0.9}}
+    narrow = set_row(make(label="STRL"), "STRL", "selected", n=2, shortfall=62, **high)
+    text = write_report([narrow, make()], tmp_path / "page.html").read_text()
+    assert text.index("<summary>BRAID-bootstrap</summary>") < text.index("<summary>STRL</summary>")
 
 
 def test_each_task_has_its_section_and_its_answer(make: Make, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from braid_core.report import Group, group_runs, read_runs, summary, summary_text
 from braid_core.report.numbers import decimals, duration, number, percent
 
-from .fabricate import edit
+from .fabricate import edit, set_row
 
 Make = Callable[..., Path]
 
@@ -50,10 +50,32 @@ def test_the_table_survives_a_csv(make: Make) -> None:
 
 def test_the_text_is_aligned_and_fits(make: Make) -> None:
     text = summary_text(groups(*(make(seed=seed, label=label) for seed in (0, 1) for label in ("STRL", "BRAID-gp"))))
-    for block in text.split("\n\n")[1:]:
+    for block in text.split("\n\n")[1:-1]:
         header, *lines = block.splitlines()
         assert len({len(line) for line in (header, *lines)}) == 1
         assert max(map(len, lines)) <= 110
+
+
+def test_designs_without_a_true_reward_are_counted_where_there_are_some(make: Make) -> None:
+    assert "missing" not in summary_text(groups(make()))
+    lines = summary_text(groups(set_row(make(), "BRAID-bootstrap", "selected", missing=5))).splitlines()
+    assert next(line for line in lines if line.startswith("method")).split()[-1] == "missing"
+    assert next(line for line in lines if line.startswith("BRAID-bootstrap  selected")).split()[-1] == "5"
+
+
+def test_each_oracle_has_a_line(make: Make) -> None:
+    other = make(seed=1)
+    edit(other / "results.json", lambda results: results["oracle"].update(spearman=0.43, coverage=0.5))
+    text = summary_text(groups(make(), other, make(label="STRL-gp", oracle={"type": "gp"})))
+    assert "Oracle bootstrap on held-out designs: rank correlation 0.63, coverage 72 %, c = 1.00." in text
+    assert "Oracle gp on held-out designs: rank correlation 0.83, coverage 94 %, c = 1.00." in text
+
+
+def test_two_settings_of_an_oracle_have_two_lines(make: Make) -> None:
+    oracles = ({"type": "bootstrap", "members": members} for members in (5, 9))
+    text = summary_text(groups(*(make(oracle=oracle) for oracle in oracles)))
+    assert "Oracle bootstrap (members=5) on" in text
+    assert "Oracle bootstrap (members=9) on" in text
 
 
 def test_without_a_truth_the_text_says_so(make: Make) -> None:

@@ -68,7 +68,7 @@ def _caption(drawn: list[tuple[Member, Selection]]) -> str:
     budgets = ", ".join(f"{selection.chosen:g}" for _, selection in drawn)
     ranks = ", ".join(number(selection.judge, 2) for _, selection in drawn)
     return (
-        f"How far to tune, chosen on offline data alone: {budgets} nats (grey bar; error bars are standard errors). "
+        f"The path KL to spend, chosen on offline data: {budgets} nats (grey bar; error bars are standard errors). "
         "The method was rehearsed one reward level down: tuned on the lower-reward part of the table, and its designs "
         f"judged by trees that have seen all of it, whose rank correlation with rewards unseen was {ranks}. This can "
         "show where more KL stops paying among rewards that were measured; it cannot promise the same above them."
