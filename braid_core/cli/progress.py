@@ -16,19 +16,19 @@ from rich.text import Text
 from braid_core.registry.hooks import hookimpl
 from braid_core.registry.spec import Spec
 
-SHOWN = ("mean", "conservative", "kl", "loss", "reward")
+SHOWN = ("mean", "kl", "alpha", "conservative", "loss", "reward")
 """Figures worth a glance, the most telling first; others are shown where there is room."""
-MOST = 3
-BAR, BESIDES = 16, 50
-"""Cells of the bar, and of everything in a stage's line but its name and its figures."""
+MOST = 4
+BAR, TIMES, GAPS = 10, 12, 4
+"""Cells of the bar, of the longest time (``1:23:45 left``), and between the parts of a stage's line."""
 LIVE, PLAIN = 0.1, 10.0
 """Seconds between two updates of the bar, and between two plain lines of a stage."""
 
 
 def latest(figures: Mapping[str, float], room: int = 80) -> str:
-    """Up to three of ``figures``, as many as fit into ``room`` letters."""
+    """Up to four of ``figures``, as many as fit into ``room`` letters."""
     names = [name for name in SHOWN if name in figures] + [name for name in figures if name not in SHOWN]
-    texts = [f"{name} {figures[name]:.4g}" for name in names[:MOST]]
+    texts = [f"{name} {figures[name]:.3g}" for name in names[:MOST]]
     fitting = ["  ".join(texts[:k]) for k in range(len(texts), -1, -1)]
     return next((text for text in fitting if len(text) <= room), "")
 
@@ -42,10 +42,16 @@ def clock(seconds: float) -> str:
 
 @dataclass
 class Stage:
-    """What is remembered of a stage; times are on the display's clock, in seconds."""
+    """What is remembered of a stage; times are on the display's clock, in seconds.
+
+    ``alpha`` is the first one seen: while it is the same, it is not worth a glance.
+    """
 
     started: float
     first: int
+    total: int
+    alpha: float | None
+    done: int = 0
     shown: float = field(default=-float("inf"))
     task: TaskID | None = None
 
@@ -56,12 +62,12 @@ class Stage:
 
 
 class Times(ProgressColumn):
-    """Time since the stage began and, until it is finished, the time that it still needs."""
+    """The time that a stage still needs, where that is known, or has taken."""
 
     def render(self, task: Task) -> Text:
-        elapsed = task.finished_time if task.finished else task.elapsed
-        left = None if task.finished else task.time_remaining
-        return Text(clock(elapsed or 0) + ("" if left is None else f", {clock(left)} left"))
+        if not task.finished and task.time_remaining is not None:
+            return Text(f"{clock(task.time_remaining)} left")
+        return Text(clock((task.finished_time if task.finished else task.elapsed) or 0))
 
 
 class ProgressDisplay:
@@ -96,14 +102,23 @@ class ProgressDisplay:
 
     @hookimpl
     def braid_step_finished(self, stage: str, done: int, total: int, figures: dict[str, float]) -> None:
-        """Show ``done`` of ``total`` steps, if the last look was long enough ago or the stage is finished."""
+        """Show ``done`` of ``total`` steps, if the last look was long enough ago or the stage is finished.
+
+        A stage that fits several things one after the other counts anew for each.
+        """
         now = self._clock()
         seen = self._stages.get(stage)
-        if seen is None:
-            seen = self._stages[stage] = Stage(now, done)
+        if seen is None or done < seen.done:
+            task = None if seen is None else seen.task
+            seen = self._stages[stage] = Stage(now, done, total, figures.get("alpha"), task=task)
+            if self._bars is not None and task is not None:
+                self._bars.reset(task)
+        seen.done = done
         if done < total and now - seen.shown < (LIVE if self._live else PLAIN):
             return
         seen.shown = now
+        if figures.get("alpha") == seen.alpha:
+            figures = {name: figure for name, figure in figures.items() if name != "alpha"}
         if self._live:
             self._bar(stage, seen, done, total, figures)
         else:
@@ -132,7 +147,8 @@ class ProgressDisplay:
                 known.task = None
         if seen.task is None:
             seen.task = self._bars.add_task(stage, total=total, figures="")
-        text = latest(figures, self._console.width - len(stage) - BESIDES)
+        count = 2 * max(len(str(known.total)) for known in self._stages.values()) + 1
+        text = latest(figures, self._console.width - max(map(len, self._stages)) - count - BAR - TIMES - GAPS)
         self._bars.update(seen.task, completed=done, total=total, figures=text)
 
     def _new_bars(self) -> Progress:
@@ -154,4 +170,5 @@ class ProgressDisplay:
         parts = [f"{stage} {done}/{total}", clock(now - seen.started)]
         if done < total and remaining is not None:
             parts.append(f"about {clock(remaining)} left")
-        self._say("  ".join(filter(None, [*parts, latest(figures)])))
+        text = "  ".join(parts)
+        self._say("  ".join(filter(None, [text, latest(figures, self._console.width - len(text) - 2)])))

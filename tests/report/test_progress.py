@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def display_on(stream: io.StringIO, now: Callable[[], float] = time.monotonic) -> ProgressDisplay:
-    return ProgressDisplay(Console(file=stream, width=100), now)
+def display_on(stream: io.StringIO, now: Callable[[], float] = time.monotonic, width: int = 100) -> ProgressDisplay:
+    return ProgressDisplay(Console(file=stream, width=width), now)
 
 
 class Clock:
@@ -124,10 +125,62 @@ def test_it_fits_the_hooks() -> None:
 
 
 def test_the_most_telling_figures_that_fit() -> None:
-    figures = {"grad_norm": 3.0, "kl": 2.0, "mean": 1.0, "conservative": 0.5}
-    assert latest(figures) == "mean 1  conservative 0.5  kl 2"
-    assert latest(figures, room=25) == "mean 1  conservative 0.5"
+    figures = {"grad_norm": 3.0, "kl": 2.0, "diversity": 0.4, "mean": 1.0, "conservative": 0.5}
+    assert latest(figures) == "mean 1  kl 2  conservative 0.5  grad_norm 3"
+    assert latest(figures, room=25) == "mean 1  kl 2"
     assert latest(figures, room=3) == ""
+
+
+def tune(display: ProgressDisplay, now: Clock, alpha: Callable[[int], float]) -> None:
+    """Stages with long names and counts, as a run has them, then tuning."""
+    display.braid_step_finished("calibration", 1200, 1200, {"loss": 0.123456})
+    for done in range(10, 401, 10):
+        now.now += 150.0
+        figures = {"mean": -0.123456, "conservative": -0.2345678, "kl": 12.3456, "alpha": alpha(done)}
+        display.braid_step_finished("objective", done, 400, {**figures, "diversity": 0.7, "grad_norm": 0.123456})
+    display.close()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_kl_and_a_steered_alpha_are_seen_in_80_columns(terminal: bool) -> None:
+    stream, now = Terminal() if terminal else io.StringIO(), Clock()
+    tune(display_on(stream, now, width=80), now, lambda done: 0.1 + done / 1e4)
+    rows = [row.rstrip() for row in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", stream.getvalue()).split("\n")]
+    rows = [row.split("\r")[-1] for row in rows]
+    assert "mean -0.123  kl 12.3  alpha 0.14" in rows[-2]
+    assert max(map(len, rows)) <= 80
+    assert sum("kl" in row for row in rows) == sum("objective" in row for row in rows)  # no figure on a row of its own
+
+
+def test_an_alpha_that_stays_as_it_was_is_not_shown() -> None:
+    stream, now = io.StringIO(), Clock()
+    tune(display_on(stream, now), now, lambda done: 0.1)
+    assert "alpha" not in stream.getvalue()
+    assert "kl 12.3  conservative -0.235" in stream.getvalue()
+
+
+def test_a_stage_that_begins_again_has_a_pace_of_its_own() -> None:
+    stream, now = io.StringIO(), Clock()
+    display = display_on(stream, now)
+    for done in (1, 50, 100, 10, 20):
+        now.now += 20.0
+        display.braid_step_finished("selection", done, 100, {})
+    lines = stream.getvalue().splitlines()
+    assert lines[-3:] == [
+        "selection 100/100  0:40",
+        "selection 10/100  0:00",
+        "selection 20/100  0:20  about 2:40 left",
+    ]
+
+
+def test_a_bar_that_begins_again_is_not_finished() -> None:
+    stream = Terminal()
+    with display_on(stream) as display:
+        for done in (1, 100, 10):
+            display.braid_step_finished("selection", done, 100, {})
+            time.sleep(0.11)
+        (task,) = display._bars.tasks if display._bars else ()
+        assert (task.completed, task.finished) == (10, False)
 
 
 def test_clock() -> None:
