@@ -51,8 +51,15 @@ class LabelledDesigns:
 
     @property
     def std(self) -> float:
-        """Standard deviation of the rewards: the unit in which alpha is quoted."""
+        """Standard deviation of the rewards."""
         return float(self.y.std())
+
+    @property
+    def unit(self) -> float:
+        """The same as what alpha and scores are counted in. Raises :class:`DataError` where all rewards are equal."""
+        if bool((self.y == self.y[0]).all()):  # their standard deviation need not round to 0
+            raise DataError("all offline rewards are equal", why="no design is better", fix="check the score column")
+        return self.std
 
     def take(self, index: Int[Tensor, " m"]) -> LabelledDesigns:
         """The rows in ``index``."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from braid_core.errors import BraidError, DataError
+from braid_core.errors import BraidError
 from braid_core.interfaces import (
     Backbone,
     Condition,
@@ -95,13 +95,7 @@ class Ddom(Objective):
 
     def fit(self, problem: Problem) -> Conditional:
         """Train the twin, as the backbone was trained, on the table: told standardised rewards, weighted by them."""
-        spec, data = self.spec, problem.data
-        if bool((data.y == data.y[0]).all()):  # their standard deviation need not round to 0
-            raise DataError(
-                "all offline rewards are equal",
-                why="a model that is told them learns nothing from them",
-                fix="check the score column",
-            )
+        spec, data, unit = self.spec, problem.data, problem.data.unit
         share = weights(
             data.y,
             bins=spec.bins,
@@ -111,12 +105,12 @@ class Ddom(Objective):
             largest=spec.largest_weight,
         )
         mean = data.y.mean()
-        told = Condition(((data.y - mean) / data.std)[:, None], torch.zeros_like(data.y, dtype=torch.bool))
+        told = Condition(((data.y - mean) / unit)[:, None], torch.zeros_like(data.y, dtype=torch.bool))
         twin = self.sampler(problem.pretrained, problem.oracle).twin
         generator = problem.streams.get("tuning", problem.pretrained.device)
         twin.fit(data.x, generator, conditions=told, weights=share, log=problem.log)
         wanted = data.y.max() if spec.target is None else spec.target
-        return Conditional(twin, problem.pretrained, spec.gamma, float((wanted - mean) / data.std))
+        return Conditional(twin, problem.pretrained, spec.gamma, float((wanted - mean) / unit))
 
     def score(self, posterior: Posterior) -> Float[Tensor, " b"]:
         return posterior.mean

@@ -107,12 +107,10 @@ class GuidedSampling(Objective):
         return Guided(problem.pretrained, problem.oracle, self.score, self.spec.level, self._aim(problem))
 
     def _aim(self, problem: Problem) -> Aim:
-        spec, y = self.spec, problem.data.y
+        spec = self.spec
         if spec.potential == "reward":
-            if bool((y == y[0]).all()):  # their standard deviation need not round to 0
-                raise DataError("all offline rewards are equal, so the level has no unit", fix="check the score column")
-            return Aim(None, problem.data.std)
-        target = float(y.max()) if spec.target is None else spec.target
+            return Aim(None, problem.data.unit)
+        target = float(problem.data.y.max()) if spec.target is None else spec.target
         noise = problem.oracle_rmse if spec.noise is None else spec.noise
         if not noise:
             raise DataError(

@@ -125,7 +125,7 @@ def test_without_a_noise_it_asks_for_one(rmse: float | None, why: str) -> None:
 
 def test_equal_rewards_give_the_level_no_unit() -> None:
     model = opinionated(MaskedSpec(**SMALL), Tokens("ACGT", 4))
-    with pytest.raises(DataError, match="no unit"):
+    with pytest.raises(DataError, match="rewards are equal"):
         GuidanceSpec(potential="reward").build().fit(posed(model, unit=0.0))
 
 
