@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from braid_core.errors import BraidError, DataError, UnsupportedError
+from braid_core.errors import BraidError, UnsupportedError
 from braid_core.interfaces import (
     Backbone,
     Condition,
@@ -58,6 +58,8 @@ class FineTuned(Sampler):
 
     @contextmanager
     def at(self, milestone: int) -> Iterator[Sampler]:
+        if milestone not in self.earlier:
+            super().at(milestone)  # which refuses
         last = self.tuned.state()
         self.tuned.load_state(self.earlier[milestone])
         try:
@@ -67,7 +69,7 @@ class FineTuned(Sampler):
 
     def state(self) -> State:
         states = {"last": self.tuned.state(), **{str(step): state for step, state in self.earlier.items()}}
-        tensors = {name: t for key, state in states.items() for name, t in state.prefixed(key).tensors.items()}
+        tensors = {name: t.clone() for key, state in states.items() for name, t in state.prefixed(key).tensors.items()}
         return State(tensors, {key: state.meta for key, state in states.items()})
 
     def load_state(self, state: State) -> None:
@@ -86,7 +88,7 @@ class FineTuning(Objective):
         return FineTuned(pretrained.tunable())
 
     def fit(self, problem: Problem) -> FineTuned:
-        spec, unit = self.spec, _unit(problem)
+        spec, unit = self.spec, problem.data.unit
         opened = _open(problem.pretrained)
         gradient = estimator(
             spec, opened, problem.oracle, lambda x: self.score(problem.oracle.posterior(x)) / unit, price(spec)
@@ -126,13 +128,6 @@ def _open(pretrained: Backbone) -> Tunable:
             fix="give every step noise (for DDIM: eta > 0), or use an objective that does not tune",
         )
     return opened
-
-
-def _unit(problem: Problem) -> float:
-    """The standard deviation of the offline rewards, in which alpha and the scores of tuning are counted."""
-    if bool((problem.data.y == problem.data.y[0]).all()):  # their standard deviation need not round to 0
-        raise DataError("all offline rewards are equal, so alpha has no unit", fix="check the score column")
-    return problem.data.std
 
 
 @torch.no_grad()
