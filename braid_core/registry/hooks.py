@@ -7,11 +7,14 @@ object in the group ``braid.hooks``. An implementation may leave out arguments t
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pluggy
 
+from braid_core.errors import BraidError
 from braid_core.registry import states
 from braid_core.registry.discovery import Plugin, scan
 from braid_core.registry.resolve import fault, load
@@ -55,13 +58,18 @@ def hook_manager(*extra: object) -> pluggy.PluginManager:
     """All enabled hooks of installed plugins, and the in-process objects ``extra``; built once, at the start of a run.
 
     Raises :class:`PluginError` for a plugin that cannot be imported, names a hook or an argument that does not exist,
-    or marks nothing at all. Hooks registered for a newer API are left out.
+    or marks nothing at all; and, when a hook is called, for one that raises something else than a ``BraidError``
+    (``braid_report_section`` raises it as it is, and so do the objects ``extra``). Hooks registered for a newer API are
+    left out.
     """
     manager = empty_manager()
     catalogue = scan()
+    installed = {}
     for plugin in catalogue.plugins:
         if plugin.kind == "hook" and states.state(plugin, catalogue) == states.OK:
             register(manager, plugin, load(plugin))
+            installed[plugin.qualified] = plugin
+    _blame(manager, installed)
     for implementation in extra:
         manager.register(implementation)
     manager.check_pending()
@@ -73,6 +81,27 @@ def empty_manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager("braid")
     manager.add_hookspecs(sys.modules[__name__])
     return manager
+
+
+def _blame(manager: pluggy.PluginManager, installed: Mapping[str, Plugin]) -> None:
+    """From now on, an exception in an ``installed`` plugin's hook names the plugin: nobody has named it in a spec."""
+
+    def after(outcome: pluggy.Result[Any], hook: str, called: Sequence[pluggy.HookImpl], _: Mapping[str, Any]) -> None:
+        error = outcome.exception
+        if not isinstance(error, Exception) or isinstance(error, BraidError) or hook == braid_report_section.__name__:
+            return
+        stack = traceback.extract_tb(error.__traceback__)
+        running = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
+        for implementation in called:
+            plugin = installed.get(implementation.plugin_name)
+            if plugin and getattr(implementation.function, "__code__", None) in running:
+                place = f"{stack[-1].filename}, line {stack[-1].lineno}"
+                why = f"{hook} raised {type(error).__name__}: {error} ({place})"
+                blamed = fault(plugin, why, "correct it, or update it")
+                blamed.__cause__ = error
+                outcome.force_exception(blamed)
+
+    manager.add_hookcall_monitoring(lambda *_: None, after)
 
 
 def register(manager: pluggy.PluginManager, plugin: Plugin, implementation: object) -> None:

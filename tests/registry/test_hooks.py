@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from braid_core.errors import PluginError
+from braid_core.errors import DataError, PluginError
 from braid_core.registry.hooks import hook_manager, hookimpl
 
 from .conftest import Site
@@ -77,6 +77,40 @@ def test_a_bad_hook_is_located_and_can_be_disabled(site: Site, source: str, why:
 def test_a_class_is_not_an_instance(site: Site) -> None:
     install(site, "braid-bad", "class Hooks: ...\n", "braid_bad_hooks:Hooks")
     assert "is a class" in str(failure().why)
+
+
+def test_a_hook_that_raises_is_named(site: Site) -> None:
+    install(site, "braid-good", HOOK + "def braid_run_finished(folder): ...\n")
+    install(site, "braid-bad", HOOK + "def braid_run_finished(results):\n    results['absent']\n")
+    with pytest.raises(PluginError) as caught:
+        hook_manager().hook.braid_run_finished(folder=Path(), results={})
+    error = caught.value
+    assert "braid-bad 1.0" in error.what
+    assert "braid_run_finished raised KeyError: 'absent'" in str(error.why)
+    assert "braid_bad_hooks.py, line 5" in str(error.why)
+    assert "-p no:braid-bad:hooks" in str(error.fix)
+    assert isinstance(error.__cause__, KeyError)
+
+
+def test_what_is_no_fault_of_the_plugin_passes(site: Site) -> None:
+    class Stops:
+        @hookimpl
+        def braid_run_started(self) -> None:
+            raise KeyError("mine")
+
+    install(site, "braid-good", HOOK + "def braid_run_started(spec): ...\n")
+    raises = (
+        "from braid_core.errors import DataError\n" + HOOK + "def braid_run_finished():\n    raise DataError('x')\n"
+    )
+    install(site, "braid-says", raises)
+    install(site, "braid-interrupted", HOOK + "def braid_step_finished():\n    raise KeyboardInterrupt\n")
+    manager = hook_manager(Stops())
+    with pytest.raises(KeyError, match="mine"):
+        manager.hook.braid_run_started(spec=None, folder=Path())
+    with pytest.raises(DataError):
+        manager.hook.braid_run_finished(folder=Path(), results={})
+    with pytest.raises(KeyboardInterrupt):
+        manager.hook.braid_step_finished(stage="x", done=1, total=1, figures={})
 
 
 def test_a_disabled_hook_is_not_imported(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
