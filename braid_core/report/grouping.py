@@ -208,7 +208,8 @@ def told_apart(named: list[tuple[str, dict[str, Any]]]) -> list[str]:
     for name, setting in named:
         rivals = [other for same, other in named if same == name]
         keys = [key for key in dict.fromkeys(k for other in rivals for k in other) if _varies(key, rivals)]
-        shown = ", ".join(f"{key.removeprefix('objective.')}={setting.get(key)}" for key in keys[:3])
+        given_here = [key for key in keys if setting.get(key) is not None] or keys
+        shown = ", ".join(f"{key.removeprefix('objective.')}={setting.get(key)}" for key in given_here[:3])
         long = f"{name} ({shown})" if keys else name
         identity = (name, json.dumps([setting.get(key) for key in keys], default=str))
         if identity not in given:

@@ -19,6 +19,7 @@ from braid_core.report.collapse import collapses
 from braid_core.report.grouping import Group
 from braid_core.report.provenance import Provenance, provenance
 from braid_core.report.published import Benchmark, benchmark, compared
+from braid_core.report.reading import BESIDE, SUMMARY
 from braid_core.report.regret import Column, regret
 from braid_core.report.svg import inline, png, svg
 from braid_core.report.tables import DESIGNS, cells, delivered, grid, quality, summary
@@ -75,10 +76,10 @@ def write_page(groups: Sequence[Group], out: Path, sections: Sequence[str] = (),
     """
     out = Path(out)
     page = out / "report.html" if out.is_dir() else out
-    beside = page.with_name(f"{page.stem}_files")
+    beside = page.with_name(f"{page.stem}{BESIDE}")
     make_folder(beside)
     shown = [_section(group, slug, beside) for group, slug in zip(groups, _slugs(groups), strict=True)]
-    write_atomic(beside / "summary.csv", summary(groups).to_csv(index=False))
+    write_atomic(beside / SUMMARY, summary(groups).to_csv(index=False))
     write_atomic(page, _render(shown, [Markup(text) for text in sections], left_out, beside.name))
     return page
 

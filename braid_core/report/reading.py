@@ -18,6 +18,8 @@ from pydantic import ValidationError
 from braid_core.errors import StoreError
 from braid_core.report.records import Manifest, Record, Results
 
+BESIDE, SUMMARY = "_files", "summary.csv"
+"""How the name of the folder beside a page ends, and what is always in it."""
 NUMBERS = ("predicted", "std", "conservative", "novelty", "truth", "normalised")
 DESIGN_COLUMNS = ("method", "column", "rank", "design", "valid", *NUMBERS)
 
@@ -48,11 +50,14 @@ def read_run(folder: Path) -> Run:
 def read_runs(folders: Sequence[Path], skip_broken: bool = False) -> tuple[list[Run], list[str]]:
     """The runs in ``folders``, each folder once, and why any were left out (always empty unless ``skip_broken``).
 
+    The folder of an earlier page's files is passed over, so that ``out/*/`` means the runs.
     Raises ``StoreError`` when none can be read, or, without ``skip_broken``, for the first that cannot.
     """
     runs: list[Run] = []
     left_out: list[str] = []
     for folder in dict.fromkeys(Path(folder).resolve() for folder in folders):
+        if folder.name.endswith(BESIDE) and (folder / SUMMARY).is_file():
+            continue
         try:
             runs.append(read_run(folder))
         except StoreError as error:

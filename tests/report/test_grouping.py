@@ -32,6 +32,11 @@ def test_two_settings_under_one_label_are_told_apart(make: Make) -> None:
     assert [entry.seed for entry in found.select("BRAID-bootstrap (alpha=0.5)", "raw")] == [0, 1]
 
 
+def test_a_budget_in_place_of_alpha_is_named_alone(make: Make) -> None:
+    found = group(make(), make(options={"alpha": None, "kl_budget": 4.0}))
+    assert found.own == ["BRAID-bootstrap (alpha=0.05)", "BRAID-bootstrap (kl_budget=4.0)"]
+
+
 def test_settings_that_look_alike_when_shortened_stay_apart(make: Make) -> None:
     options = [{"a": 0, "b": 0, "c": 0, "d": 0}, {"a": 1, "b": 1, "c": 1, "d": 0}, {"a": 1, "b": 1, "c": 1, "d": 1}]
     found = group(*(make(options=option) for option in options))

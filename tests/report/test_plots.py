@@ -21,7 +21,7 @@ from braid_core.report.figures.rehearsal import rehearsal
 from braid_core.report.figures.scatter import scatter
 from braid_core.report.figures.tuning import tuning
 from braid_core.report.svg import inline, png, svg
-from braid_core.report.theme import ACCENTS, REFERENCE, colours
+from braid_core.report.theme import ACCENTS, PAPER, REFERENCE, colours
 
 from .fabricate import edit
 
@@ -175,6 +175,15 @@ def test_the_rehearsal_marks_what_was_chosen_and_says_what_it_cannot_promise(mak
     )
     for fact in ("4 nats", "one reward level down", "rank correlation with rewards unseen was 0.61", "cannot promise"):
         assert fact in plot.caption
+
+
+def test_budgets_that_did_not_fill_the_column_are_open_dots(make: Make) -> None:
+    folder = make(options={"kl_budget": "auto"}, chosen=4.0)
+    edit(folder / "results.json", lambda results: results["selection"]["rungs"][-1].update(n=20))
+    edit(folder / "manifest.json", lambda manifest: manifest["spec"].update(designs=64))
+    (axes,) = drawn(rehearsal(group(folder))).figure.axes
+    (dots,) = (line for line in axes.lines if line.get_markerfacecolor() == PAPER)
+    assert np.asarray(dots.get_xdata()).tolist() == pytest.approx([0.9 * 16])
 
 
 def test_no_rehearsal_no_figure(make: Make) -> None:

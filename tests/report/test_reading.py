@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from braid_core.errors import StoreError
-from braid_core.report import read_run, read_runs
+from braid_core.report import read_run, read_runs, write_report
 
 from .fabricate import edit
 
@@ -121,6 +121,22 @@ def test_a_run_without_curves(make: Make) -> None:
     folder = make()
     (folder / "metrics.jsonl").unlink()
     assert read_run(folder).metrics.empty
+
+
+def test_the_files_of_an_earlier_page_are_no_broken_run(make: Make) -> None:
+    folder = make()
+    page = write_report([folder], folder.parent / "report.html")
+    found, left_out = read_runs(sorted(path for path in page.parent.iterdir() if path.is_dir()))
+    assert [run.folder for run in found] == [folder.resolve()]
+    assert left_out == []
+
+
+@pytest.mark.parametrize("name", ["history", "regret", "selection"])
+def test_a_wrong_record_of_tuning_is_refused(make: Make, name: str) -> None:
+    folder = make(chosen=4.0)
+    edit(folder / "results.json", lambda results: results.update({name: "much"}))
+    with pytest.raises(StoreError, match=rf"(?s)damaged.*{name}"):
+        read_run(folder)
 
 
 def test_broken_runs_are_skipped_only_when_asked(make: Make, tmp_path: Path) -> None:

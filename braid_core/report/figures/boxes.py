@@ -26,7 +26,7 @@ def boxes(group: Group) -> Plot | None:
     methods = list(dict.fromkeys(method for method, _, _ in drawn))
     tints = colours(group.methods)
     with mpl.rc_context(RC):
-        figure = canvas(0.8 + 0.44 * len(methods))
+        figure = canvas(0.8 + len(methods) * max(0.44, *(0.18 * (1 + folded(m).count("\n")) for m in methods)))
         axes = figure.subplots()
         for method, column, entries in drawn:
             twin = len([1 for other, _, _ in drawn if other == method]) > 1

@@ -69,7 +69,8 @@ def _draw(axes: Axes, path: Sequence[pd.DataFrame], field: str, colour: str) -> 
             axes.plot(table["kl"], table[field], ".-", color=colour, alpha=0.3, linewidth=0.7, markersize=2)
     middle = pd.concat(path).groupby(level=0)[["kl", field]].mean()
     axes.plot(middle["kl"], middle[field], ".-", color=colour, linewidth=1.3, markersize=4)
-    axes.plot(middle["kl"].iloc[-1:], middle[field].iloc[-1:], _marker(path), color=colour, markersize=5)
+    end = middle.iloc[-1:]
+    axes.plot(end["kl"], end[field], _marker(path), color=colour, markersize=5, zorder=3, clip_on=False)
 
 
 def _marker(path: Sequence[pd.DataFrame]) -> str:

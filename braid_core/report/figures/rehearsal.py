@@ -11,7 +11,7 @@ from braid_core.report.figures.canvas import Plot, canvas, folded, unit
 from braid_core.report.grouping import Group, Member
 from braid_core.report.numbers import number
 from braid_core.report.records import Selection
-from braid_core.report.theme import INK, LINE, MUTED, RC, colours
+from braid_core.report.theme import INK, LINE, MUTED, PAPER, RC, colours
 
 
 def rehearsal(group: Group) -> Plot | None:
@@ -26,7 +26,7 @@ def rehearsal(group: Group) -> Plot | None:
         figure = canvas(0.9 + 2.1 * down)
         grid = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
         for axes, (member, selection) in zip(grid, drawn, strict=False):
-            _draw(axes, selection, tints[member.method])
+            _draw(axes, selection, tints[member.method], member.run.manifest.spec.get("designs", 0))
             axes.set_title(_title(group, member, 48 // across - 1), color=INK)
         for axes in grid[len(drawn) :]:
             axes.set_visible(False)
@@ -37,15 +37,17 @@ def rehearsal(group: Group) -> Plot | None:
     return Plot("rehearsal", figure, _caption(drawn), "Rewards against path KL in the rehearsal that chose a budget")
 
 
-def _draw(axes: Axes, selection: Selection, colour: str) -> None:
-    fields = ["budget", "kl", "predicted", "conservative", "judged", "error"]
+def _draw(axes: Axes, selection: Selection, colour: str, wanted: int) -> None:
+    fields = ["budget", "kl", "n", "predicted", "conservative", "judged", "error"]
     rungs = pd.DataFrame([rung.model_dump(include=set(fields)) for rung in selection.rungs], dtype=float)[fields]
     taken = rungs[rungs["budget"] == selection.chosen]
     for kl in taken["kl"]:
         axes.axvline(kl, color=LINE, linewidth=5, zorder=0.5)
     axes.plot(rungs["kl"], rungs["predicted"], "-", color=colour, linewidth=1.3)
     axes.plot(rungs["kl"], rungs["conservative"], "--", color=colour, linewidth=1.3)
-    axes.errorbar(rungs["kl"], rungs["judged"], rungs["error"].fillna(0), fmt="o-", color=INK, markersize=3.5, lw=1.3)
+    axes.errorbar(rungs["kl"], rungs["judged"], rungs["error"].fillna(0), fmt="o-", color=INK, markersize=4, lw=1.3)
+    few = rungs[rungs["n"] < wanted]
+    axes.plot(few["kl"], few["judged"], "o", color=INK, markerfacecolor=PAPER, markersize=4, zorder=3)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(axis="y")
@@ -60,8 +62,8 @@ def _handles(tint: str) -> list[Line2D]:
 
 
 def _title(group: Group, member: Member, width: int) -> str:
-    name = member.method if len(group.seeds) == 1 else f"{member.method}, seed {member.seed}"
-    return folded(name, width)
+    seed = f"\nseed {member.seed}" if len(group.seeds) > 1 else ""
+    return folded(member.method, width) + seed
 
 
 def _caption(drawn: list[tuple[Member, Selection]]) -> str:
@@ -71,5 +73,6 @@ def _caption(drawn: list[tuple[Member, Selection]]) -> str:
         f"The path KL to spend, chosen on offline data: {budgets} nats (grey bar; error bars are standard errors). "
         "The method was rehearsed one reward level down: tuned on the lower-reward part of the table, and its designs "
         f"judged by trees that have seen all of it, whose rank correlation with rewards unseen was {ranks}. This can "
-        "show where more KL stops paying among rewards that were measured; it cannot promise the same above them."
+        "show where more KL stops paying among rewards that were measured; it cannot promise the same above them. Open "
+        "dots: too few different designs to be taken."
     )
