@@ -14,6 +14,7 @@ from braid_core.experiment.metrics import distinct
 from braid_core.interfaces import Sampler, State, Streams, Task, Trajectory
 
 Draw = Callable[[int, torch.Generator], Trajectory]
+Alone = Callable[[int, torch.Generator], Tensor]
 Score = Callable[[Tensor], Tensor]
 
 
@@ -45,9 +46,13 @@ class Drawing:
     pool: int
 
     @torch.no_grad()
-    def columns(self, method: str, sample: Draw, score: Score) -> list[Designs]:
-        """Both columns of ``method``. All methods of a seed draw from the same random streams."""
-        pool = sample(self.pool, self.streams.get("draw/pool", self.device)).x
+    def columns(self, method: str, sample: Draw, score: Score, designs: Alone | None = None) -> list[Designs]:
+        """Both columns of ``method``. All methods of a seed draw from the same random streams.
+
+        ``designs`` are those of ``sample`` for less work: of the pool no KL is wanted.
+        """
+        source = self.streams.get("draw/pool", self.device)
+        pool = sample(self.pool, source).x if designs is None else designs(self.pool, source)
         pool = pool[self.task.valid(pool)]
         pool = pool[distinct(pool, self.task.space)]
         best = _best_first(score(pool))[: self.n] if len(pool) else torch.arange(0)

@@ -41,7 +41,7 @@ class FinishedRun:
         generator = Streams(self.spec.seed).get(f"sample/{seed}", self.device)
         x = torch.empty(0, *self.space.event_shape, device=self.device)
         for _ in range(ROUNDS):
-            drawn = self.sampler.sample(n, generator).x
+            drawn = self.sampler.designs(n, generator)
             x = torch.cat([x, drawn[self.space.contains(drawn)]])
             x = x[distinct(x, self.space)][:n]
             if len(x) == n:

@@ -291,7 +291,7 @@ class Pipeline:
             def score(x: torch.Tensor) -> torch.Tensor:
                 return method.score(oracle.posterior(x))
 
-            return to_state(self._drawing().columns(self.spec.label, sampler.sample, score))
+            return to_state(self._drawing().columns(self.spec.label, sampler.sample, score, sampler.designs))
 
         return self.store.stage("designs", {"draws": self._draws, "upstream": [self.objective.key]}, compute)
 

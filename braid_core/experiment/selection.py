@@ -145,7 +145,7 @@ def select(
     judge = Judge(data, space, 0)
 
     def rung(budget: float, then: Sampler) -> Rung:
-        raw, best = drawing.columns("", then.sample, lambda x: objective.score(believer.posterior(x)))
+        raw, best = drawing.columns("", then.sample, lambda x: objective.score(believer.posterior(x)), then.designs)
         assert raw.kl is not None
         kl, n = float(raw.kl.mean()), len(best.x)
         if n < 2:

@@ -55,6 +55,12 @@ class Sampler(Stateful):
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Trajectory:
         """``n`` designs, without gradients."""
 
+    def designs(
+        self, n: int, generator: torch.Generator, condition: Condition | None = None
+    ) -> Float[Tensor, " n *event"]:
+        """The designs of :meth:`sample` alone; to be overridden where leaving out their KL saves work."""
+        return self.sample(n, generator, condition).x
+
     @property
     def milestones(self) -> tuple[int, ...]:
         """The earlier steps of its making that it can go back to; none unless a method keeps them."""

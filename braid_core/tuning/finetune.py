@@ -52,6 +52,12 @@ class FineTuned(Sampler):
         )
         return Trajectory(self.tuned.decode(path.x), path.kl)
 
+    @torch.no_grad()
+    def designs(
+        self, n: int, generator: torch.Generator, condition: Condition | None = None
+    ) -> Float[Tensor, " n *event"]:
+        return self.tuned.decode(rollout(self.tuned.process, self.tuned.predict, n, generator, condition=condition).x)
+
     @property
     def milestones(self) -> tuple[int, ...]:
         return tuple(sorted(self.earlier))

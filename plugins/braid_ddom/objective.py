@@ -47,15 +47,20 @@ class Conditional(Sampler):
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Trajectory:
         """``n`` designs; a ``condition`` takes the place of the target."""
+        return self._draw(n, generator, condition, self._reference())
+
+    @torch.no_grad()
+    def designs(
+        self, n: int, generator: torch.Generator, condition: Condition | None = None
+    ) -> Float[Tensor, " n *event"]:
+        return self._draw(n, generator, condition, None).x
+
+    def _draw(
+        self, n: int, generator: torch.Generator, condition: Condition | None, reference: Predict | None
+    ) -> Trajectory:
         told = self._told(n) if condition is None else condition
-        path = rollout(
-            self.twin.process,
-            classifier_free(self.twin.predict, self.gamma),
-            n,
-            generator,
-            reference=self._reference(),
-            condition=told,
-        )
+        predict = classifier_free(self.twin.predict, self.gamma)
+        path = rollout(self.twin.process, predict, n, generator, reference=reference, condition=told)
         return Trajectory(self.twin.decode(path.x), path.kl)
 
     def _told(self, n: int) -> Condition:

@@ -132,6 +132,7 @@ def test_another_condition_takes_the_place_of_the_target(sampler: Conditional) -
 def test_gamma_leans_further(problem: Problem, sampler: Conditional) -> None:
     plain = Conditional(sampler.twin, problem.pretrained, 0.0, sampler.target).sample(N, seeded())
     leaning = sampler.sample(N, seeded())
+    assert torch.equal(sampler.designs(N, seeded()), leaning.x)
     assert float(reward(leaning.x).mean()) > float(reward(plain.x).mean())
     assert float(leaning.kl.sum(1).mean()) > float(plain.kl.sum(1).mean()) > 0
 

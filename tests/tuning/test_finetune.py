@@ -16,7 +16,7 @@ from braid_core.tuning.finetune import FineTuned
 from braid_core.tuning.rollout import rollout
 from braid_core.tuning.spec import FineTuningSpec
 from tests.checks import seeded
-from tests.doubles import FormulaOracle, GaussianBackbone, GaussianChain, Heard, problem
+from tests.doubles import Counted, FormulaOracle, GaussianBackbone, GaussianChain, Heard, problem
 
 QUICK: dict[str, Any] = {"steps": 8, "batch": 16, "alpha": 0.3, "learning_rate": 0.02, "clip": 1.0}
 
@@ -293,3 +293,10 @@ def test_milestones_do_not_touch_the_tuning() -> None:
 def test_averaged_weights_lag_behind_the_last_ones() -> None:
     plain, averaged = weights(tuned()), weights(tuned(BraidSpec(**QUICK, ema=0.9)))
     assert 0 < float(averaged.norm()) < float(plain.norm())
+
+
+def test_designs_alone_are_those_of_sample_without_asking_the_reference() -> None:
+    sampler, asked = tuned(), Counted(chain().predict)
+    sampler.reference = asked
+    assert torch.equal(sampler.designs(50, seeded()), sampler.sample(50, seeded()).x)
+    assert asked.calls == sampler.tuned.process.steps  # of `sample`
