@@ -21,10 +21,13 @@ import pluggy
 from safetensors.torch import load_file, save
 
 from braid_core.errors import StoreError
+from braid_core.experiment.locks import alone
+from braid_core.experiment.memory import watch_memory
 from braid_core.files import TEMPORARY, make_folder, writing
 from braid_core.interfaces import Log, State
 
 TENSORS, METRICS, RECORD, SUMS = "state.safetensors", "metrics.jsonl", "stage.json", "SHA256SUMS"
+LOCKS = ".locks"
 
 
 class DamageWarning(UserWarning):
@@ -68,17 +71,19 @@ class Store:
     def stage(self, kind: str, inputs: Mapping[str, Any], compute: Callable[[Log], State]) -> Stage:
         """The stage of ``kind`` that ``inputs`` (JSON) determine: reused if it is there and sound, else computed.
 
-        A stage becomes visible only when it is complete; what was interrupted leaves no trace.
+        A stage becomes visible only when it is complete; what was interrupted leaves no trace. While one process
+        computes a stage, others that need it wait.
         """
         key = hashlib.sha256(json.dumps([kind, inputs], sort_keys=True).encode()).hexdigest()[:16]
         folder = self.root / f"{kind}-{key}"
-        if folder.exists():
-            try:
-                return Stage(folder, key, float(_verified(folder)["seconds"]))
-            except StoreError as error:
-                warnings.warn(f"{error.what} ({error.why}): computing it again", DamageWarning, stacklevel=2)
-                with writing(folder):
-                    _remove(folder)
+        if found := _sound(folder, key):
+            return found
+        with alone(self.root / LOCKS / folder.name):
+            return _sound(folder, key) or self._make(kind, inputs, compute, folder, key)
+
+    def _make(
+        self, kind: str, inputs: Mapping[str, Any], compute: Callable[[Log], State], folder: Path, key: str
+    ) -> Stage:
         # Not the process id: containers that share a folder have the same ones.
         temporary = self.root / f".{folder.name}.{uuid4().hex[:8]}.tmp"
         try:
@@ -92,11 +97,11 @@ class Store:
         return Stage(folder, key, seconds)
 
     def _compute(self, kind: str, inputs: Mapping[str, Any], compute: Callable[[Log], State], folder: Path) -> float:
-        start = time.perf_counter()
+        start, memory = time.perf_counter(), watch_memory()
         log = StageLog(kind, folder / METRICS, self.hooks)
         state = compute(log)
         seconds = time.perf_counter() - start
-        record = {"kind": kind, "inputs": inputs, "seconds": seconds, "meta": state.meta}
+        record = {"kind": kind, "inputs": inputs, "seconds": seconds, "memory": memory(), "meta": state.meta}
         with writing(folder):
             # Not safetensors' own writing to a file, which does not say with an OSError that the disk is full; cloned,
             # because it refuses tensors that share memory.
@@ -150,6 +155,19 @@ def _verified(folder: Path) -> dict[str, Any]:
         )
     record: dict[str, Any] = json.loads((folder / RECORD).read_text())
     return record
+
+
+def _sound(folder: Path, key: str) -> Stage | None:
+    """The stage in ``folder``, if there is one; a damaged one is removed, with a warning."""
+    if not folder.exists():
+        return None
+    try:
+        return Stage(folder, key, float(_verified(folder)["seconds"]))
+    except StoreError as error:
+        warnings.warn(f"{error.what} ({error.why}): computing it again", DamageWarning, stacklevel=3)
+        with writing(folder):
+            _remove(folder)
+        return None
 
 
 def _publish(temporary: Path, folder: Path) -> None:

@@ -8,7 +8,7 @@ from signal import SIGINT, SIGKILL, Signals
 import pytest
 
 from braid_core.experiment.run import run
-from braid_core.experiment.store import read_state
+from braid_core.experiment.store import LOCKS, read_state
 
 from .tiny import STAGES, read, spec_file, stored, tiny, unfinished
 from .victims import run_and_die, run_and_die_at, run_twice
@@ -58,9 +58,23 @@ def test_a_run_killed_while_it_writes_its_folder(name: str, finished: Path, tmp_
 
 
 @pytest.mark.parametrize("stage", ["backbone", "designs"])
-def test_two_processes_may_make_one_stage_at_once(stage: str, finished: Path, tmp_path: Path) -> None:
+def test_two_processes_compute_a_stage_once(stage: str, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert [code for code, _ in run_twice(spec_file(tmp_path), out, stage)] == [0, 0]
+    ended, times = run_twice(spec_file(tmp_path), out, stage, locked=True)
+    assert [code for code, _ in ended] == [0, 0]
+    assert times == 1
+    assert [len(stored(out, kind)) for kind in STAGES] == [1] * len(STAGES)
+    assert unfinished(out) == []
+    assert list((out / ".stages" / LOCKS).iterdir()) == []
+    assert_same(out / tiny().folder_name, finished)
+
+
+@pytest.mark.parametrize("stage", ["backbone", "designs"])
+def test_where_there_are_no_locks_both_may_make_it_at_once(stage: str, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended, times = run_twice(spec_file(tmp_path), out, stage, locked=False)
+    assert [code for code, _ in ended] == [0, 0]
+    assert times == 2
     assert [len(stored(out, kind)) for kind in STAGES] == [1] * len(STAGES)
     assert unfinished(out) == []
     assert_same(out / tiny().folder_name, finished)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Barrier
@@ -47,14 +48,23 @@ def run_and_die_at(spec: Path, out: Path, name: str) -> tuple[int, str]:
     return _end_of(CONTEXT.Process(target=_die_at_file, args=(spec, out, name)), out)
 
 
-def run_twice(spec: Path, out: Path, stage: str) -> list[tuple[int, str]]:
-    """Two runs of one spec, both in the middle of ``stage`` at the same moment."""
+def run_twice(spec: Path, out: Path, stage: str, locked: bool) -> tuple[list[tuple[int, str]], int]:
+    """Two runs of one spec at the same time, and how often ``stage`` was computed.
+
+    ``locked``: the first to compute it goes on once the other, too, has all that comes before. Otherwise, with locks
+    that do not work, both are in the middle of it at the same moment.
+    """
     barrier = CONTEXT.Barrier(2, timeout=PATIENCE)
     errors = [out.with_name(f"{out.name}-{k}") for k in range(2)]
-    processes = [CONTEXT.Process(target=_meet, args=(spec, out, stage, barrier, error)) for error in errors]
+    processes = [CONTEXT.Process(target=_meet, args=(spec, out, stage, barrier, error, locked)) for error in errors]
     for process in processes:
         process.start()
-    return [_result(process, error) for process, error in zip(processes, errors, strict=True)]
+    ended = [_result(process, error) for process, error in zip(processes, errors, strict=True)]
+    return ended, sum(_computed(error).read_text().count(stage) for error in errors)
+
+
+def _computed(errors: Path) -> Path:
+    return errors.with_name(f"{errors.name}-computed")
 
 
 def _end_of(process: ForkServerProcess, out: Path) -> tuple[int, str]:
@@ -92,6 +102,18 @@ def _after(kind: str, action: Callable[[], None]) -> None:
     store.Store.stage = stage  # type: ignore[method-assign]
 
 
+def _before(kind: str, action: Callable[[], None]) -> None:
+    """Have ``action`` called when stage ``kind`` is asked for."""
+    original = store.Store.stage
+
+    def stage(self: store.Store, name: str, inputs: Mapping[str, Any], compute: Callable[[Log], State]) -> store.Stage:
+        if name == kind:
+            action()
+        return original(self, name, inputs, compute)
+
+    store.Store.stage = stage  # type: ignore[method-assign]
+
+
 def _strike(number: Signals) -> None:
     os.kill(os.getpid(), number)
     time.sleep(PATIENCE)
@@ -124,8 +146,20 @@ def _die_at_file(spec: Path, out: Path, name: str) -> None:
     _braid(spec, out, out.with_name(f"{out.name}-0"))
 
 
-def _meet(spec: Path, out: Path, kind: str, barrier: Barrier, errors: Path) -> None:
+def _meet(spec: Path, out: Path, kind: str, barrier: Barrier, errors: Path, locked: bool) -> None:
     torch.set_num_threads(1)
     errors.touch()
-    _after(kind, lambda: barrier.wait() and None)
+    computed = _computed(errors)
+    computed.touch()
+
+    def note() -> None:
+        computed.write_text(kind)
+        if not locked:
+            barrier.wait()
+
+    _after(kind, note)
+    if locked:
+        _before(kind, lambda: barrier.wait() and None)
+    else:
+        store.alone = lambda path: nullcontext()  # type: ignore[assignment, return-value]
     run(load_spec(spec), out)
