@@ -31,7 +31,7 @@ class ObjectiveContract(Problems):
             tunes = True
 
     It is tried on an easy problem over letters and vectors, with a backbone and an oracle whose laws are known. Choose
-    options with which a fit takes a second or less: there are up to nine for each of ``spaces``. Declare what is
+    options with which a fit takes a second or less: there are up to eleven for each of ``spaces``. Declare what is
     different:
 
     ``tunes``: weights are trained against the path KL, from random draws; chains that cannot pay it are refused.
@@ -49,11 +49,12 @@ class ObjectiveContract(Problems):
         """As many designs of the space as were asked for, without gradients; also one."""
         for n in (FEW, 1):
             path = self.draw(sampler, n)
-            what = f"{n} designs have the shape {tuple(path.x.shape)}"
-            demand(path.x.shape == (n, *space.event_shape), what, "a pool that is not cut, or a squeeze")
-            what = f"designs are {path.x.dtype} on {path.x.device}"
+            found = tuple(path.x.shape)
+            demand(
+                found == (n, *space.event_shape), f"{n} designs have the shape {found}", "a squeeze, or a whole pool"
+            )
             fits = (path.x.dtype, path.x.device) == (torch.float32, given.pretrained.device)
-            demand(fits, what, "a cast or move that is not undone")
+            demand(fits, f"designs are {path.x.dtype} on {path.x.device}", "a cast or move that is not undone")
             alive = [part for part in (path.x, path.kl, path.log_prob, path.states) if part is not None]
             free = not any(part.requires_grad for part in alive)
             demand(free, "draws carry gradients", "`@torch.no_grad()` is missing at sample()")
@@ -78,6 +79,12 @@ class ObjectiveContract(Problems):
         )
         moved = not torch.equal(one.x, other.x)
         demand(moved, "other generators give the same designs", "a seed of its own, or a collapse to one design")
+
+    def test_designs_alone_are_those_of_a_sample(self, sampler: Sampler) -> None:
+        """``designs`` leaves out the KL, and nothing else."""
+        alone, path = sampler.designs(FEW, self.generator("draw")), self.draw(sampler)
+        equal = torch.equal(alone, path.x) and not alone.requires_grad
+        demand(equal, "designs() draws others than sample()", "another order of draws, another model, or gradients")
 
     def test_fitting_follows_the_streams(self, space: Space, sampler: Sampler) -> None:
         """Equal streams make equal samplers; what is trained on random draws is another thing for another seed."""

@@ -6,7 +6,7 @@ import pytest
 
 from braid_core.testing import ObjectiveContract
 from tests.testing import faulty_objectives
-from tests.testing.faulty_objectives import Sound
+from tests.testing.tuned import Sound
 from tests.testing.verdicts import Verdicts, verdicts_of
 
 TESTS = {name for name in dir(ObjectiveContract) if name.startswith("test_")}
