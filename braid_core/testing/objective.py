@@ -49,10 +49,8 @@ class ObjectiveContract(Problems):
         """As many designs of the space as were asked for, without gradients; also one."""
         for n in (FEW, 1):
             path = self.draw(sampler, n)
-            found = tuple(path.x.shape)
-            demand(
-                found == (n, *space.event_shape), f"{n} designs have the shape {found}", "a squeeze, or a whole pool"
-            )
+            shape = tuple(path.x.shape)
+            demand(shape == (n, *space.event_shape), f"{n} designs have the shape {shape}", "a squeeze, or a pool")
             fits = (path.x.dtype, path.x.device) == (torch.float32, given.pretrained.device)
             demand(fits, f"designs are {path.x.dtype} on {path.x.device}", "a cast or move that is not undone")
             alive = [part for part in (path.x, path.kl, path.log_prob, path.states) if part is not None]
@@ -74,9 +72,7 @@ class ObjectiveContract(Problems):
         one, again, other = (self.draw(sampler, role=role) for role in ("draw", "draw", "else"))
         untouched = torch.equal(torch.random.get_rng_state(), before)
         demand(untouched, "sampling draws from the global random numbers", "torch.rand or dropout without a generator")
-        demand(
-            same(one, again), "equal generators give different draws", "state kept between calls, or a global source"
-        )
+        demand(same(one, again), "equal generators give different draws", "state kept between calls")
         moved = not torch.equal(one.x, other.x)
         demand(moved, "other generators give the same designs", "a seed of its own, or a collapse to one design")
 
@@ -97,9 +93,7 @@ class ObjectiveContract(Problems):
         if self.tunes:
             other = self.build().fit(self.problem(space, seed=1)).state().tensors
             moved = any(not torch.equal(tensor, other[name]) for name, tensor in sampler.state().tensors.items())
-            demand(
-                moved, "fits with other streams are equal", "a generator with a seed of its own, not problem.streams"
-            )
+            demand(moved, "fits with other streams are equal", "a seed of its own, not problem.streams")
 
     def test_what_it_is_given_stays_as_it_is(self, given: KnownProblem) -> None:
         """Backbone and oracle to the last bit, with their modes and flags and without gradients; the table, too."""
@@ -167,9 +161,7 @@ class ObjectiveContract(Problems):
         now, first = self.draw(sampler), sampler.milestones[0]
         with sampler.at(first) as earlier:
             then = self.draw(earlier)
-        demand(
-            not same(then, now), f"at milestone {first} it draws what it draws now", "the last state at each of them"
-        )
+        demand(not same(then, now), f"at milestone {first} it draws what it draws now", "the last state at all")
         demand(same(self.draw(sampler), now), "it stays what it was at the milestone", "at() does not restore")
         with pytest.raises(ZeroDivisionError), sampler.at(first):
             raise ZeroDivisionError
@@ -199,9 +191,7 @@ class ObjectiveContract(Problems):
         holds = found > expected - room and (found < expected + room or self.bounds_kl or not exact)
         sign = "" if exact and not self.bounds_kl else "at least "
         what = f"the KL is {found:.3g} nats a design, counted: {sign}{expected:.3g} ± {room:.2g}"
-        demand(
-            holds and found > -room, what, "a mean over steps or dimensions, or steps of another law than drawn from"
-        )
+        demand(holds and found > -room, what, "a mean over steps or dimensions, or the KL of another law")
 
     def test_what_changes_nothing_costs_nothing(self, space: Space) -> None:
         """With the options ``idle``, designs have the law of the pretrained model, and a KL of 0."""
@@ -211,13 +201,9 @@ class ObjectiveContract(Problems):
         path = self.draw(self.build(self.idle).fit(given), DRAWS)
         apart, error, _ = self.excess(path.x, given.pretrained)
         what = f"designs are {apart:.3g} nats from the pretrained model's"
-        demand(
-            apart < ERRORS * error + 0.02, what, "another start, temperature or number of steps than the model's own"
-        )
+        demand(apart < ERRORS * error + 0.02, what, "another start, temperature or number of steps")
         most = 0.0 if path.kl is None else float(path.kl.detach().abs().max())
-        demand(
-            most < ROUNDING, f"a step costs {most:.3g} nats", "a KL against something other than the pretrained step"
-        )
+        demand(most < ROUNDING, f"a step costs {most:.3g} nats", "a KL against another step than the pretrained")
 
     def test_scores(self, given: KnownProblem) -> None:
         """One finite number for each design, which the designs beside it do not change."""
@@ -227,9 +213,7 @@ class ObjectiveContract(Problems):
             together = method.score(oracle.posterior(x))
             what = f"the scores of {FEW} designs have the shape {tuple(together.shape)}"
             demand(together.shape == (FEW,), what, "a mean over the batch")
-            demand(
-                bool(together.isfinite().all()), "a score is NaN or infinite", "a logarithm or root of what may be 0"
-            )
+            demand(bool(together.isfinite().all()), "a score is NaN or infinite", "a logarithm or root of 0")
             alone = torch.cat([method.score(oracle.posterior(row[None])) for row in x])
         gap = distance(together, alone)
         what = f"the score of a design changes by {gap:.3g} with the designs beside it"
