@@ -86,9 +86,14 @@ def judge(believed: Beliefs, y: Float[Tensor, " n"], c: float) -> dict[str, floa
         "coverage": float((above >= 0).double().mean()),
         "width": c * float(believed.penalty.mean()),
         "slack": float(above.mean()),
-        "pinball": float(torch.maximum(LEVEL * above, (LEVEL - 1) * above).mean()),
+        "pinball": float(pinball(above).mean()),
         "n_held_out": len(y),
     }
+
+
+def pinball(above: Float[Tensor, " *n"]) -> Float[Tensor, " *n"]:
+    """The loss at 10 % of lower bounds that rewards lie so far ``above`` (below: negative)."""
+    return torch.maximum(LEVEL * above, (LEVEL - 1) * above)
 
 
 def _nll(mean: Float[Tensor, " n"], variance: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from braid_core.experiment.calibration import Beliefs, judge, pinball
 from braid_core.interfaces import Space
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -51,6 +52,26 @@ def diversity(x: Float[Tensor, " n *event"], space: Space) -> float | None:
     """Mean distance between two different rows; None for fewer than two."""
     n = len(x)
     return float(_apart(x, x, space).sum()) / (n * (n - 1)) if n > 1 else None
+
+
+def promise(
+    predicted: Float[Tensor, " n"], conservative: Float[Tensor, " n"], truth: Float[Tensor, " n"]
+) -> dict[str, float | None]:
+    """Whether designs are as good as their conservative score says, over those whose true reward is known.
+
+    ``coverage``, ``slack`` and ``pinball`` as :func:`judge` has them. ``pinball_offset``: the least pinball loss of any
+    constant offset below the prediction, chosen in hindsight, which a conservative score worth its name undercuts.
+    None where no true reward is known.
+    """
+    known = truth.isfinite() & predicted.isfinite() & conservative.isfinite()
+    if not known.any():
+        return dict.fromkeys(("coverage", "slack", "pinball", "pinball_offset"))
+    mean, y = predicted[known].double(), truth[known].double()
+    found = judge(Beliefs(mean, torch.zeros_like(mean), mean - conservative[known].double()), y, 1.0)
+    error = y - mean
+    # The loss is linear between the errors, so one of them is the best offset.
+    offset = pinball(error - error[:, None]).mean(1).amin()
+    return {**{name: found[name] for name in ("coverage", "slack", "pinball")}, "pinball_offset": float(offset)}
 
 
 def mean_or_none(values: Tensor) -> float | None:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from braid_core.experiment.designs import Designs
-from braid_core.experiment.metrics import distinct, diversity, mean_or_none, novelty, stats
+from braid_core.experiment.metrics import distinct, diversity, mean_or_none, novelty, promise, stats
+from braid_core.experiment.naturalness import correlation
 from braid_core.experiment.spec import RunSpec
-from braid_core.interfaces import LabelledDesigns, Oracle, Task
+from braid_core.interfaces import LabelledDesigns, Oracle, Task, Tokens
 
 
 @torch.no_grad()
@@ -66,7 +67,8 @@ def results(
     """What ``results.json`` holds: a row per method and column, or milestone, and the facts needed to read them."""
     ends = list(accumulate(len(column.x) for column in columns))
     parts = [table.iloc[end - len(column.x) : end] for column, end in zip(columns, ends, strict=True)]
-    rows = [_row(column, part, task) for column, part in zip(columns, parts, strict=True)]
+    natural = task.natural()
+    rows = [_row(column, part, task, natural) for column, part in zip(columns, parts, strict=True)]
     steps = [column.step for column in columns]
     history = [{"step": step, **row} for step, row in zip(steps, rows, strict=True) if step is not None]
     rows = [row for step, row in zip(steps, rows, strict=True) if step is None]
@@ -81,7 +83,7 @@ def results(
         },
         "label": spec.label,
         "seed": spec.seed,
-        "rows": [_offline_row(data, offline, task), *rows],
+        "rows": [_offline_row(data, offline, task, natural), *rows],
         "history": history,
         "oracle": _finite(oracle_quality),
         "kl": own[-1] if own else None,
@@ -94,7 +96,7 @@ def _finite(figures: dict[str, Any]) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in cleaned.items()}
 
 
-def _offline_row(data: LabelledDesigns, truth: Tensor, task: Task) -> dict[str, Any]:
+def _offline_row(data: LabelledDesigns, truth: Tensor, task: Task, natural: Tensor | None) -> dict[str, Any]:
     return {
         "method": "Offline",
         "column": "raw",
@@ -102,15 +104,23 @@ def _offline_row(data: LabelledDesigns, truth: Tensor, task: Task) -> dict[str, 
         "unique": len(distinct(data.x, task.space)) / len(data),
         "truth": stats(truth),
         "normalised": stats(task.normalise(truth)),
+        "naturalness": _naturalness(data.x, natural, task),
     }
 
 
-def _row(column: Designs, part: pd.DataFrame, task: Task) -> dict[str, Any]:
+def _naturalness(x: Tensor, natural: Tensor | None, task: Task) -> float | None:
+    """The correlation of 3-mers with natural designs, where the task has such and they have letters."""
+    if natural is None or not len(x) or not isinstance(task.space, Tokens):
+        return None
+    r = correlation(x, natural.to(x.device), task.space)
+    return r if isfinite(r) else None
+
+
+def _row(column: Designs, part: pd.DataFrame, task: Task, natural: Tensor | None) -> dict[str, Any]:
     """The figures of one column; ``missing`` of its designs have no true reward, although the task has a truth."""
     names = ("predicted", "conservative", "truth", "normalised", "novelty", "valid")
     figures = (torch.tensor(part[name].to_numpy(dtype=float)) for name in names)
     predicted, conservative, truth, normalised, apart, valid = figures
-    kept: Tensor = torch.where(truth.isnan(), torch.nan, (truth >= conservative).double())
     return {
         "method": column.method,
         "column": column.column,
@@ -124,8 +134,9 @@ def _row(column: Designs, part: pd.DataFrame, task: Task) -> dict[str, Any]:
         "predicted": stats(predicted),
         "conservative": stats(conservative),
         "gap": mean_or_none(predicted - truth),
-        "coverage": mean_or_none(kept),
+        **promise(predicted, conservative, truth),
         "novelty": mean_or_none(apart),
         "diversity": diversity(column.x, task.space),
+        "naturalness": _naturalness(column.x, natural, task),
         "kl": None if column.kl is None else mean_or_none(column.kl),
     }

@@ -47,6 +47,13 @@ class Task(ABC):
     def truth(self, x: Float[Tensor, " b *event"]) -> Float[Tensor, " b"]:
         """True rewards in the task's units, NaN where there is none. Raises ``UnsupportedError`` without a truth."""
 
+    def natural(self) -> Float[Tensor, " n *event"] | None:
+        """Natural designs that methods have not seen, for designs to resemble; None where nature made none.
+
+        Asked for with :meth:`truth`, after every method has finished.
+        """
+        return None
+
     def normalise(self, y: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Rewards on the scale that published tables of this task use; the identity where there is none."""
         return y

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib.resources.abc import Traversable
 
+import pandas as pd
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from braid_core.interfaces import Tokens
@@ -52,15 +53,27 @@ class YeastPromoter(LibraryTask):
         self.unit = f"expression in {spec.medium} medium (log-scale bin)"
         super().__init__(spec, seed)
 
+    @property
+    def _expression(self) -> str:
+        return f"expression_{self.spec.medium}"
+
+    def _columns(self) -> pd.DataFrame:
+        columns = ["sequence", "origin", self._expression]
+        return read_columns(packaged(), SHA256, "the yeast promoter library", columns)
+
     def _read(self) -> Library:
-        column = f"expression_{self.spec.medium}"
-        frame = read_columns(packaged(), SHA256, "the yeast promoter library", ["sequence", "origin", column])
+        frame = self._columns()
         letters = self.space.encode(frame["sequence"].to_list()).argmax(-1)
-        y = torch.tensor(frame[column].to_numpy(dtype="float64"))
+        y = torch.tensor(frame[self._expression].to_numpy(dtype="float64"))
         origin = frame["origin"].to_list()
         offered = _any_of(origin, self.spec.origins)
         pretraining = {"native": _any_of(origin, ("native",)), "all": offered, "offline": None}
         return Library(letters, y, families(letters, NEAR), offered, pretraining[self.spec.unlabelled])
+
+    def natural(self) -> Float[Tensor, "n l v"]:
+        """The natural promoters that are set aside, read again from the file."""
+        library, native = self._read(), _any_of(self._columns()["origin"].to_list(), ("native",))
+        return self.space.one_hot(library.letters[native & self._held_out(library)])
 
     def _describe(self, library: Library, pretraining: Int[Tensor, " m"]) -> tuple[str, ...]:
         counts = len(pretraining), len(torch.unique(library.family[pretraining]))

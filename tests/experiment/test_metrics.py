@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from braid_core.experiment.metrics import distinct, diversity, mean_or_none, novelty, stats
+from braid_core.experiment.metrics import distinct, diversity, mean_or_none, novelty, promise, stats
 from braid_core.interfaces import Tokens
 
 NAN, INF = float("nan"), float("inf")
@@ -65,3 +65,32 @@ def test_diversity_is_the_mean_distance_of_pairs() -> None:
     assert diversity(DNA.encode(["AAAA", "AAAA"]), DNA) == 0
     assert diversity(DNA.encode(["AAAA"]), DNA) is None
     assert diversity(DNA.encode([]), DNA) is None
+
+
+def test_a_promise_worked_by_hand() -> None:
+    """Predicted 2, 2, 2, 2, bounds 1, 1, 1, 3; true rewards 1.5, 3, 0, 2.
+
+    Above the bounds: .5, 2, −1, −1 (pinball .05, .2, .9, .9). Errors −.5, 1, −2, 0: the best offset below the
+    prediction is 2, with .1·(1.5 + 3 + 0 + 2)/4.
+    """
+    predicted, conservative = torch.full((5,), 2.0), torch.tensor([1.0, 1.0, 1.0, 3.0, 1.0])
+    truth = torch.tensor([1.5, 3.0, 0.0, 2.0, NAN])
+    assert promise(predicted, conservative, truth) == pytest.approx(
+        {"coverage": 0.5, "slack": 0.125, "pinball": 2.05 / 4, "pinball_offset": 0.65 / 4}, abs=1e-12
+    )
+
+
+def test_no_offset_is_better_than_the_one_in_hindsight() -> None:
+    generator = torch.Generator().manual_seed(0)
+    predicted, truth = torch.randn(2, 40, generator=generator).double()
+    best = promise(predicted, predicted, truth)["pinball_offset"]
+    tried = [promise(predicted, predicted - d, truth)["pinball"] for d in torch.linspace(-4, 4, 4001)]
+    assert best == pytest.approx(min(loss for loss in tried if loss is not None), abs=1e-3)
+    assert best is not None
+    assert all(loss is not None and best <= loss + 1e-12 for loss in tried)
+
+
+def test_without_a_truth_there_is_no_promise_to_keep() -> None:
+    nothing = torch.full((3,), NAN)
+    assert set(promise(torch.zeros(3), torch.zeros(3), nothing).values()) == {None}
+    assert set(promise(torch.empty(0), torch.empty(0), torch.empty(0)).values()) == {None}

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import product
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from braid_tasks import MotifSpec, YeastPromoterSpec
+from braid_tasks.motif import Motif
+from braid_tasks.yeast_promoter import packaged
 from scipy.stats import pearsonr
 
+from braid_core.experiment.designs import Designs
 from braid_core.experiment.naturalness import correlation, kmers
+from braid_core.experiment.results import results
+from braid_core.experiment.spec import parse_spec
 from braid_core.interfaces import Tokens
+
+from .tiny import read
 
 WORDS = ["ACGTACGA", "TTTTACGA", "CATGCATG"]
 OTHERS = ["GATTACAG", "ACGTTTAC"]
@@ -49,3 +59,36 @@ def test_frequencies_sum_to_one() -> None:
     x = space.random(50, torch.Generator().manual_seed(0))
     assert float(kmers(x, space).sum()) == pytest.approx(1)
     assert correlation(x, x, space) == pytest.approx(1)
+
+
+class Natured(Motif):
+    """A motif of which three designs are found in nature."""
+
+    def natural(self) -> torch.Tensor:
+        return self.space.encode(["AACC", "ACCA", "GGTA"])
+
+
+def test_results_compare_with_natural_designs_where_a_task_has_them() -> None:
+    task = Natured(MotifSpec(length=4, n=20), 0)
+    data, natural = task.offline(), task.natural()
+    columns = [Designs("M", "raw", task.space.encode(["AACC", "GGTT"])), Designs("M", "selected", data.x[:0])]
+    facts = ("predicted", "conservative", "truth", "normalised", "novelty", "valid")
+    table = pd.DataFrame({name: [0.0, 1.0] for name in facts})
+    rows = results(table, columns, task, parse_spec({"task": "motif"}), data, data.y, {})["rows"]
+    expected = [correlation(x, natural, task.space) for x in (data.x, columns[0].x)]
+    assert [row["naturalness"] for row in rows] == [*expected, None]
+
+
+def test_a_task_without_natural_designs_has_no_naturalness(finished: Path) -> None:
+    assert {row["naturalness"] for row in read(finished)["rows"]} == {None}
+
+
+def test_held_out_promoters_are_natural_and_unseen() -> None:
+    task = YeastPromoterSpec(n=400).build(0)
+    natural = set(task.space.decode(task.natural()))
+    with packaged().open("rb") as file:
+        table = pd.read_csv(file, compression="gzip", comment="#")
+    assert len(natural) > 500
+    assert natural <= set(table["sequence"][table["origin"].str.contains("native")])
+    assert not natural & set(task.space.decode(task.unlabelled()))
+    assert not natural & set(task.space.decode(task.offline().x))
