@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from braid_core.errors import BraidError
+
 Cell = TypeVar("Cell")
 Result = TypeVar("Result")
 
@@ -14,5 +16,12 @@ class Executor(ABC):
     """Maps a function over independent cells, here or elsewhere."""
 
     @abstractmethod
-    def map(self, function: Callable[[Cell], Result], cells: Iterable[Cell]) -> Iterator[tuple[int, Result]]:
-        """Yield ``(index, result)`` as cells finish, in any order; ``function`` and cells must be picklable."""
+    def map(
+        self, function: Callable[[Cell], Result], cells: Iterable[Cell]
+    ) -> Iterator[tuple[int, Result | BraidError]]:
+        """Yield ``(index, result)`` as cells finish, in any order; started in theirs.
+
+        ``function`` and cells must be picklable. For a cell whose place of computing is lost, the result is a
+        ``BraidError`` that says how, and the others go on; what ``function`` raises is raised here. Nothing is
+        computed any longer when the iterator is closed.
+        """

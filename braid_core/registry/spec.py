@@ -10,7 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from braid_core.errors import SpecError, nearest
 
@@ -121,10 +130,11 @@ class ExecutorSpec(ComponentSpec):
     """Describes where independent cells are computed (group ``braid.executors``)."""
 
     kind: ClassVar[str] = "executor"
+    jobs: PositiveInt = Field(1, description="cells computed at the same time")
 
     @abstractmethod
     def build(self) -> Executor:
-        """The executor. Reserved for grids of runs: a single run does not use one."""
+        """The executor; called once, when a bench starts. A single run does not use one."""
 
 
 BASES: dict[str, type[ComponentSpec]] = {
@@ -193,3 +203,4 @@ BackboneField = Annotated[SerializeAsAny[BackboneSpec], _resolver("backbone")]
 OracleField = Annotated[SerializeAsAny[OracleSpec], _resolver("oracle")]
 ObjectiveField = Annotated[SerializeAsAny[ObjectiveSpec], _resolver("objective")]
 TaskField = Annotated[SerializeAsAny[TaskSpec], _resolver("task")]
+ExecutorField = Annotated[SerializeAsAny[ExecutorSpec], _resolver("executor")]
