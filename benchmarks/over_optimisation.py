@@ -134,7 +134,7 @@ def average(values: list[float]) -> float:
 def table() -> None:
     """Markdown and the picture, from the finished cells."""
     print(f"torch {torch.__version__}, Python {platform.python_version()}, one thread, {datetime.now(UTC):%F}\n")
-    head = " | ".join(f"{method}: true, gap, kept" for method in METHODS)
+    head = " | ".join(f"{method}: KL, true, gap, kept" for method in METHODS)
     for column, rung in (("raw", -1), ("selected", 2), ("selected", -1)):
         print(f"### {column}, at {BUDGETS[rung]:g} nats\n")
         print(f"| landscape | n | cap | noise | seeds | {head} | BRAID − STRL |")
@@ -153,7 +153,9 @@ def print_row(setting: tuple[str, int, float, float], cells: list[Cell], rung: i
         true, predicted, kept = (
             average(figure(cells, method, rung, column, key)) for key in ("truth", "predicted", "kept")
         )
-        parts.append(f"{true:.2f}, {predicted - true:+.2f}, {kept:.2f}")
+        kl, filled = (average([cell[method][rung][key] for cell in cells]) for key in ("kl", "filled"))
+        short = f", {filled:.0f} designs" if column == "selected" and filled < DELIVERED else ""
+        parts.append(f"{kl:.1f}, {true:.2f}, {predicted - true:+.2f}, {kept:.2f}{short}")
     strl, braid = (figure(cells, method, rung, column, "truth") for method in ("STRL", "BRAID"))
     differences = torch.tensor(braid) - torch.tensor(strl)
     spread = f" ± {float(differences.std()):.2f}" if len(cells) > 1 else ""
@@ -179,11 +181,10 @@ def draw() -> None:
             for method, colour in colours.items():
                 for key, style in (("truth", "-"), ("predicted", "--")):
                     known = [rung for rung in range(len(BUDGETS)) if cells]
+                    x = [average([cell[method][rung]["kl"] for cell in cells]) for rung in known]
                     y = [average(figure(cells, method, rung, "selected", key)) for rung in known]
                     label = f"{method}, {'true' if key == 'truth' else 'predicted'}"
-                    axis.plot(
-                        [BUDGETS[r] for r in known], y, style, color=colour, marker=".", linewidth=1.3, label=label
-                    )
+                    axis.plot(x, y, style, color=colour, marker=".", linewidth=1.3, label=label)
             axis.set_xscale("log", base=2)
             axis.set_xticks(BUDGETS, [f"{b:g}" for b in BUDGETS], fontsize=8)
             axis.tick_params(axis="y", labelsize=8)

@@ -49,8 +49,13 @@ def _ask(oracle: Oracle, x: Float[Tensor, " n *event"]) -> tuple[Float[Tensor, "
     return torch.cat([part.penalty() for part in parts]), torch.cat(features) if features else None
 
 
-def concentrability(law: Float[Tensor, "m d"], offline: Float[Tensor, "n d"]) -> float:
-    """C̄_π = sup_k kᵀE_π[φφᵀ]k / kᵀE_off[φφᵀ]k: 1 where the data are the law's own, large where they do not cover it."""
+def concentrability(law: Float[Tensor, "m d"], offline: Float[Tensor, "n d"]) -> float | None:
+    """C̄_π = sup_k kᵀE_π[φφᵀ]k / kᵀE_off[φφᵀ]k: 1 where the data are the law's own, large where they do not cover it.
+
+    None where the features of the data are all zero.
+    """
+    if not bool(offline.any()):
+        return None
     own, other = (phi.double().T @ phi.double() / len(phi) for phi in (law, offline))
     other = other + RIDGE * other.diagonal().mean() * torch.eye(len(other), dtype=other.dtype, device=other.device)
     root = torch.linalg.cholesky(other)

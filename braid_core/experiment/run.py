@@ -227,12 +227,11 @@ class Pipeline:
 
         def compute(log: Log) -> State:
             assert isinstance(self.spec.objective, FineTuningSpec)
-            oracle = with_scale(self.spec.oracle, self.scale)
-            backbone, data = self.load_backbone(), self.data
-            return select(self.spec.objective, oracle, data, backbone, self._drawing(), self.streams, log).state()
+            oracle, backbone = self.spec.oracle, self.load_backbone()
+            return select(self.spec.objective, oracle, self.data, backbone, self._drawing(), self.streams, log).state()
 
-        inputs = {**self._inputs("objective", self.backbone), "scale": self.scale, "draws": self._draws}
-        return self.store.stage("selection", {**inputs, "oracle": self._oracle_inputs}, compute)
+        inputs = {**self._inputs("objective", self.backbone), "draws": self._draws, "oracle": self._inputs("oracle")}
+        return self.store.stage("selection", inputs, compute)
 
     @cached_property
     def selected(self) -> Selection | None:

@@ -27,9 +27,10 @@ ROWS = 4096
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step has seen: designs, path KLs (nats), alpha, and the loss or its like, all without gradients."""
+    """What a step has seen, without gradients: designs, scores, path KLs (nats), alpha, and the loss or its like."""
 
     x: Float[Tensor, " b *event"]
+    score: Float[Tensor, " b"]
     kl: Float[Tensor, " b"]
     alpha: Float[Tensor, ""]
     loss: Float[Tensor, ""]
@@ -69,7 +70,7 @@ class Pathwise(Estimator):
         alpha = self.price.next(score.detach(), kl.detach())
         loss = (alpha * kl - score).mean()
         torch.autograd.backward(loss, inputs=self.opened.parameters)
-        return Batch(x.detach(), kl.detach(), alpha, loss.detach())
+        return Batch(x.detach(), score.detach(), kl.detach(), alpha, loss.detach())
 
 
 @final
@@ -91,48 +92,57 @@ class Policy(Estimator):
             self._draw(generator)
             self.left = self.policy.updates
         self.left -= 1
-        alpha = self.price.next(self.scores, self.kl.sum(1))
+        tuned, alpha, total = self.opened.tuned, self.alpha, torch.zeros_like(self.alpha)
         to_go = self.scores[:, None] - alpha * (self.kl.sum(1, keepdim=True) - self.kl.cumsum(1))
         advantage = (to_go - to_go.mean(0)) * len(to_go) / (len(to_go) - 1)  # less the mean of the *other* paths
-        tuned, total = self.opened.tuned, torch.zeros_like(alpha)
-        for block in torch.split(torch.arange(len(self.states) - 1), max(1, ROWS // len(self.x))):
-            ks = block.tolist()
-            log_prob, kl = rescore(tuned.process, tuned.predict, self.opened.reference, self.states, ks)
+        for ks, fixed in self.blocks:
+            log_prob, kl = rescore(tuned.process, tuned.predict, fixed, self.states, ks)
             ratio, worth = (log_prob - self.log_prob[:, ks]).exp(), advantage[:, ks]
             clipped = ratio.clamp(1 - self.policy.ratio, 1 + self.policy.ratio)
             loss = (alpha * kl - torch.minimum(ratio * worth, clipped * worth)).sum(1).mean()
             torch.autograd.backward(loss, inputs=self.opened.parameters)
             total = total + loss.detach()
-        return Batch(self.x, self.kl.sum(1), alpha, total)
+        return Batch(self.x, self.scores, self.kl.sum(1), alpha, total)
 
     @torch.no_grad()
     def _draw(self, generator: torch.Generator) -> None:
-        tuned = self.opened.tuned
-        path = rollout(
-            tuned.process, tuned.predict, self.spec.batch, generator, reference=self.opened.reference, record=True
-        )
+        tuned, reference = self.opened.tuned, self.opened.reference
+        path = rollout(tuned.process, tuned.predict, self.spec.batch, generator, reference=reference, record=True)
         assert path.log_prob is not None
         assert path.states is not None
         self.x, self.kl, self.log_prob, self.states = tuned.decode(path.x), _steps(path), path.log_prob, path.states
         self.scores = self.score(self.x)
+        self.alpha = self.price.next(self.scores, self.kl.sum(1), self.policy.updates)
+        # The reference says the same of these states at every update.
+        blocks = [
+            rows.tolist() for rows in torch.split(torch.arange(len(path.states) - 1), max(1, ROWS // len(self.x)))
+        ]
+        self.blocks = [(ks, _predictions(tuned.process, reference, path.states, ks)) for ks in blocks]
 
 
 def rescore(
-    process: Process, predict: Predict, reference: Predict, states: Float[Tensor, "t1 b *state"], ks: list[int]
+    process: Process, predict: Predict, reference: Tensor, states: Float[Tensor, "t1 b *state"], ks: list[int]
 ) -> tuple[Float[Tensor, "b t"], Float[Tensor, "b t"]]:
-    """Log probabilities of the steps ``ks`` of stored paths, and their KLs, under weights as they are now.
+    """Log probabilities of the steps ``ks`` of stored paths under weights as they are now, and their KLs.
 
-    One call of each network for all of them.
+    ``reference``: the pretrained network's predictions at the states before these steps, ``(t b *out)``.
     """
-    b, here = states.shape[1], states[ks].flatten(0, 1)
-    t = torch.tensor([process.time(k) for k in ks], device=here.device).repeat_interleave(b)
-    out, fixed = torch.split(predict(here, t, None), b), torch.split(reference(here, t, None), b)
+    out = _predictions(process, predict, states, ks)
     steps = [process.transition(out[i], states[k], k) for i, k in enumerate(ks)]
     log_prob = [step.log_prob(states[k + 1]) for step, k in zip(steps, ks, strict=True)]
     kl = [
-        step.kl(process.transition(fixed[i], states[k], k)) for i, (step, k) in enumerate(zip(steps, ks, strict=True))
+        step.kl(process.transition(reference[i], states[k], k))
+        for i, (step, k) in enumerate(zip(steps, ks, strict=True))
     ]
     return torch.stack(log_prob, 1), torch.stack(kl, 1)
+
+
+def _predictions(process: Process, predict: Predict, states: Float[Tensor, "t1 b *state"], ks: list[int]) -> Tensor:
+    """What a network says before the steps ``ks``, ``(t b *out)``, in one call."""
+    here = states[ks].flatten(0, 1)
+    t = torch.tensor([process.time(k) for k in ks], device=here.device).repeat_interleave(states.shape[1])
+    out = predict(here, t, None)
+    return out.reshape(len(ks), -1, *out.shape[1:])
 
 
 def estimator(spec: FineTuningSpec, opened: Tunable, oracle: Oracle, score: Score, price: Price) -> Estimator:

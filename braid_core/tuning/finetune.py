@@ -5,6 +5,7 @@ BRAID and STRL are this loop with different scores (Uehara et al. 2024, eq. 5 an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
@@ -100,8 +101,7 @@ class FineTuning(Objective):
             spec, opened, problem.oracle, lambda x: self.score(problem.oracle.posterior(x)) / unit, price(spec)
         )
         optimiser = torch.optim.Adam(opened.parameters, lr=spec.learning_rate, fused=True)
-        share = -(-spec.steps // max(1, len(spec.budgets)))
-        decay = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, share)
+        decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine(step, spec.shares))
         average = RunningMean(opened.parameters, spec.ema)
         generator = problem.streams.get("tuning", problem.pretrained.device)
         earlier = {}
@@ -136,6 +136,13 @@ def _open(pretrained: Backbone) -> Tunable:
     return opened
 
 
+def _cosine(step: int, ends: tuple[int, ...]) -> float:
+    """From 1 to 0 along half a wave in each share of the steps; ``ends``: the last step of each."""
+    start = max((end for end in ends if end <= step), default=0)
+    end = min((end for end in ends if end > step), default=step + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
+
+
 @torch.no_grad()
 def _figures(batch: Batch, oracle: Oracle) -> dict[str, float]:
     """Batch means for the log: r̂ and r̂ − ĝ in the rewards' unit, nats, and how different the designs still are."""
@@ -155,10 +162,18 @@ def _diversity(x: Float[Tensor, " b *event"], space: Space) -> float:
 
 
 def _check(figure: Tensor, step: int, batch: Batch, spec: FineTuningSpec) -> None:
-    if not bool(figure.isfinite()):
+    if bool(figure.isfinite()):
+        return
+    where = f"step {step} of {spec.steps}"
+    if not bool(batch.score.isfinite().all()):
         raise BraidError(
-            "fine-tuning diverged: the loss or its gradient is not finite",
-            where=f"step {step} of {spec.steps}",
-            why=f"alpha {float(batch.alpha):.3g}, learning rate {spec.learning_rate}",
-            fix="lower learning_rate, or raise alpha" if spec.alpha is not None else "lower learning_rate",
+            "the oracle's score of some designs is not a number",
+            where=where,
+            fix="look at the oracle's quality in the report; lower learning_rate if designs have gone astray",
         )
+    raise BraidError(
+        "fine-tuning diverged: the loss or its gradient is not finite",
+        where=where,
+        why=f"alpha {float(batch.alpha):.3g}, learning rate {spec.learning_rate}",
+        fix="lower learning_rate, or raise alpha" if spec.alpha is not None else "lower learning_rate",
+    )

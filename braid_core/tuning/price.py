@@ -17,8 +17,11 @@ class Price(ABC):
     """Alpha, in standard deviations of the offline rewards per nat, from step to step."""
 
     @abstractmethod
-    def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"]) -> Float[Tensor, ""]:
-        """Alpha for this step, given its designs' scores (in offline standard deviations) and path KLs (nats)."""
+    def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"], steps: int = 1) -> Float[Tensor, ""]:
+        """Alpha for the next ``steps`` optimiser steps.
+
+        ``score`` (in offline standard deviations) and ``kl`` (path KL, nats) are those of freshly drawn designs.
+        """
 
 
 @final
@@ -28,13 +31,13 @@ class FixedPrice(Price):
     def __init__(self, alpha: float) -> None:
         self.alpha = alpha
 
-    def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+    def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"], steps: int = 1) -> Float[Tensor, ""]:
         return kl.new_tensor(self.alpha)
 
 
 @final
 class BudgetPrice(Price):
-    """Steers alpha so that the path KL comes to ``budgets``, one after the other, each for an equal share of ``steps``.
+    """Steers alpha so that the path KL comes to ``budgets``, one after the other; ``ends``: the last step of each.
 
     A small tilt exp(s/α) of the pretrained law costs KL = Var(s)/(2α²) nats (second order of the cumulant generating
     function), so log α = log sd(s) − ½ log(2·KL) is where to start, and the KL answers a change of log α with twice
@@ -44,29 +47,34 @@ class BudgetPrice(Price):
     """
 
     RISE, SMOOTH, PROPORTIONAL, INTEGRAL, MOST = 0.2, 0.2, 0.5, 0.02, 1.0
+    FARTHEST = 5.0
+    """The integral's limit, a factor of e⁵: a budget that cannot be reached must not spoil the next one."""
 
-    def __init__(self, budgets: tuple[float, ...], steps: int) -> None:
-        self.budgets, self.share = (0.0, *budgets), steps / len(budgets)
+    def __init__(self, budgets: tuple[float, ...], ends: tuple[int, ...]) -> None:
+        self.budgets, self.ends = (0.0, *budgets), (0, *ends)
         self.step = 0
         self.spread: Tensor | None = None
         self.kl = self.integral = torch.zeros(())
 
     def target(self) -> float:
         """The path KL wanted now, in nats."""
-        rung = min(int(self.step / self.share), len(self.budgets) - 2)
-        done = min(1.0, (self.step - rung * self.share) / (self.RISE * self.share))
+        rung = max(i for i, end in enumerate(self.ends[:-1]) if end <= self.step)
+        share = self.ends[rung + 1] - self.ends[rung]
+        done = min(1.0, (self.step - self.ends[rung]) / (self.RISE * share))
         low, high = self.budgets[rung], self.budgets[rung + 1]
         return max(low + done * (high - low), high / 20)
 
     @torch.no_grad()
-    def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"]) -> Float[Tensor, ""]:
-        if self.spread is None:  # of the pretrained model's designs
-            self.spread = score.std().clamp(min=1e-6)
+    def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"], steps: int = 1) -> Float[Tensor, ""]:
+        if self.spread is None:  # of the pretrained model's designs; where they are all alike, one offline unit
+            spread = score.std()
+            self.spread = torch.where(spread > 0, spread, 1.0)
         target = self.target()
-        self.step += 1
-        self.kl = torch.lerp(self.kl.to(kl), kl.mean(), self.SMOOTH)
+        self.step += steps
+        self.kl = torch.lerp(self.kl.to(kl), kl.mean(), 1 - (1 - self.SMOOTH) ** steps)
         error = (self.kl / target).clamp(min=1e-6).log().clamp(-self.MOST, self.MOST)
-        self.integral = self.integral.to(kl) + self.INTEGRAL * error
+        integral = self.integral.to(kl) + steps * self.INTEGRAL * error
+        self.integral = integral.clamp(-self.FARTHEST, self.FARTHEST)
         first: Tensor = self.spread / (2 * target) ** 0.5
         return first * (self.PROPORTIONAL * error + self.integral).exp()
 
@@ -80,4 +88,4 @@ def price(spec: FineTuningSpec) -> Price:
             why="it is chosen by a run, which rehearses the method on a part of the offline data",
             fix="use it in a RunSpec, or give a number of nats",
         )
-    return FixedPrice(spec.alpha) if spec.alpha is not None else BudgetPrice(spec.budgets, spec.steps)
+    return FixedPrice(spec.alpha) if spec.alpha is not None else BudgetPrice(spec.budgets, spec.shares)

@@ -90,7 +90,15 @@ class FineTuningSpec(ObjectiveSpec):
         return self.kl_budget if isinstance(self.kl_budget, tuple) else (self.kl_budget,)
 
     @property
+    def shares(self) -> tuple[int, ...]:
+        """The last step of each budget's share of the steps; of all of them where there is but one, or alpha."""
+        n = max(1, len(self.budgets))
+        return tuple(self.steps * (i + 1) // n for i in range(n))
+
+    @property
     def kept(self) -> tuple[int, ...]:
         """The steps before the last one after which the weights are kept."""
-        n = len(self.budgets) if len(self.budgets) > 1 else self.milestones + 1
+        if len(self.budgets) > 1:
+            return self.shares[:-1]
+        n = self.milestones + 1
         return tuple(sorted({self.steps * i // n for i in range(1, n)} - {0}))

@@ -68,6 +68,7 @@ def test_concentrability_is_the_largest_generalised_eigenvalue() -> None:
     own, other = (np.asarray(phi.double().T @ phi.double() / len(phi)) for phi in (law, offline))
     expected = scipy.linalg.eigh(own, other + RIDGE * np.diag(other).mean() * np.eye(3), eigvals_only=True)[-1]
     assert concentrability(law, offline) == pytest.approx(expected)
+    assert concentrability(law, 0 * offline) is None
     assert concentrability(offline, offline) == pytest.approx(1, abs=1e-4)
     assert concentrability(2 * offline, offline) == pytest.approx(4, rel=1e-4)
 

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from braid_core.errors import BraidError, DataError, SpecError
 from braid_core.experiment.run import run
-from braid_core.experiment.selection import Judge, Rung, automatic, budgets, choose
-from braid_core.interfaces import Images, LabelledDesigns, Problem, Tokens, Vectors
+from braid_core.experiment.selection import Judge, Rung, _halves, automatic, budgets, choose
+from braid_core.interfaces import Images, LabelledDesigns, Problem, Streams, Tokens, Vectors
 from braid_core.tuning.price import price
 from tests.checks import seeded
 
 from .tiny import read, stored, tiny
 
-AUTO: dict[str, Any] = {"task": {"n": 120}, "objective": {"kl_budget": "auto", "steps": 12}}
+AUTO: dict[str, Any] = {"task": {"n": 160, "cap": 0.8}, "objective": {"kl_budget": "auto", "steps": 12}}
 
 
 def rung(budget: float, judged: float | None, error: float = 0.1, n: int = 8) -> Rung:
@@ -34,6 +34,7 @@ def test_the_smallest_budget_within_the_best_ones_error_is_chosen() -> None:
     rungs = [rung(0.5, 1.0), rung(1, 1.95), rung(2, 2.0), rung(4, 1.2)]
     assert choose(rungs, 8) == 1
     assert choose([rung(0.5, 1.0), rung(1, 1.85), rung(2, 2.0)], 8) == 2
+    assert choose([rung(0.5, -1.0), rung(1, 0.0)], 8) == 1
 
 
 def test_a_collapsed_model_is_not_chosen() -> None:
@@ -110,9 +111,39 @@ def test_the_rehearsal_sees_no_truth_and_tunes_on_lower_rewards_alone(
         with pytest.raises(AssertionError, match="the truth was asked"):
             run(tiny(**AUTO), tmp_path)  # everything up to the judgement is done
     rehearsed, final = seen
+    assert len(rehearsed.data) == round(0.4 * len(final.data))
     assert len(stored(tmp_path, "objective")) == 1
     assert len(final.data) == len(tiny(**AUTO).task.build(0).offline())
     assert float(rehearsed.data.y.max()) <= float(final.data.y.quantile(0.8)) < float(final.data.y.max())
+
+
+def labelled(y: Tensor, group: Tensor | None = None) -> LabelledDesigns:
+    return LabelledDesigns(torch.arange(len(y), dtype=torch.float32)[:, None], y, None, group)
+
+
+def test_oracle_and_judge_of_the_rehearsal_share_no_measurement() -> None:
+    """Or the judge would take noise that the oracle has fitted for reward."""
+    data = labelled(torch.randn(400, generator=seeded()))
+    fitted, judged = _halves(data, Streams(0))
+    assert sorted(torch.cat([fitted.x, judged.x]).flatten().tolist()) == list(range(400))
+    assert len(fitted) == 160
+    assert float(fitted.y.max()) <= float(data.y.quantile(0.8)) < float(judged.y.max())
+
+
+def test_groups_stay_together_and_count_by_their_mean() -> None:
+    group = torch.arange(400) // 4
+    noise = torch.randn(400, generator=seeded())
+    data = labelled(group / 100 + noise, group)
+    fitted, judged = _halves(data, Streams(0))
+    assert not set(fitted.group.tolist()) & set(judged.group.tolist())
+    means = (data.y.view(100, 4)).mean(1)
+    assert float(means[fitted.group].max()) <= float(means.repeat_interleave(4).quantile(0.8))
+
+
+def test_a_table_without_a_top_has_nothing_to_rehearse_for() -> None:
+    y = torch.randn(400, generator=seeded()).clamp(max=0.2)  # two fifths tie at the maximum
+    with pytest.raises(DataError, match="0 of higher"):
+        _halves(labelled(y), Streams(0))
 
 
 def test_other_oracles_can_be_rehearsed(tmp_path: Path) -> None:
@@ -121,7 +152,7 @@ def test_other_oracles_can_be_rehearsed(tmp_path: Path) -> None:
 
 
 def test_too_small_a_table_is_refused_before_tuning(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="too few to choose a budget") as caught:
+    with pytest.raises(DataError, match="too few for a rehearsal") as caught:
         run(tiny(**{**AUTO, "task": {"n": 60}}), tmp_path)
     assert "give kl_budget, or alpha, a number" in str(caught.value)
 

@@ -59,8 +59,14 @@ def test_stored_paths_are_scored_as_they_were(name: str) -> None:
     with torch.no_grad():
         path = rollout(model.process, opened.tuned.predict, 20, seeded(3), reference=opened.reference, record=True)
         ks = list(range(model.process.steps))
-        log_prob, kl = rescore(model.process, opened.tuned.predict, opened.reference, path.states, ks)
-        part = rescore(model.process, opened.tuned.predict, opened.reference, path.states, ks[1:3])
+        fixed = torch.stack(
+            [
+                opened.reference(path.states[k], torch.full((20,), model.process.time(k)), None)
+                for k in range(model.process.steps)
+            ]
+        )
+        log_prob, kl = rescore(model.process, opened.tuned.predict, fixed, path.states, ks)
+        part = rescore(model.process, opened.tuned.predict, fixed[1:3], path.states, ks[1:3])
     torch.testing.assert_close(log_prob, path.log_prob)
     torch.testing.assert_close(kl, path.kl)
     torch.testing.assert_close(part[0], path.log_prob[:, 1:3])
@@ -97,8 +103,9 @@ def test_the_ratio_moves_and_is_clipped() -> None:
     assert torch.equal(first.x, second.x)
     found = torch.cat([p.grad.flatten() for p in parameters])
 
-    opened, ks = gradient.opened, list(range(3))
-    log_prob, kl = rescore(opened.tuned.process, opened.tuned.predict, opened.reference, gradient.states, ks)
+    opened, ((ks, fixed),) = gradient.opened, gradient.blocks
+    assert ks == [0, 1, 2]
+    log_prob, kl = rescore(opened.tuned.process, opened.tuned.predict, fixed, gradient.states, ks)
     ratio = (log_prob - gradient.log_prob).exp()
     assert 0.1 < float((ratio - 1).abs().gt(0.1).float().mean()) < 0.9
     after = torch.stack([gradient.kl[:, k + 1 :].sum(1) for k in ks], 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from braid_core.errors import SpecError
 from braid_core.registry.spec import component
-from braid_core.tuning.finetune import FineTuned
+from braid_core.tuning.finetune import FineTuned, _cosine
 from braid_core.tuning.price import BudgetPrice
 from braid_core.tuning.spec import ALPHA
 from tests.checks import seeded
@@ -52,6 +52,15 @@ def test_the_alpha_that_it_finds_is_the_one_that_costs_the_budget() -> None:
     assert sum(late) / len(late) == pytest.approx(expected, rel=0.05)
 
 
+def test_the_policy_gradient_holds_it_too() -> None:
+    """Each batch serves four steps, and is felt once, as four."""
+    heard, budget = Heard(), 2.0
+    sampler = tuned(heard, kl_budget=budget, steps=400, policy={})
+    late = torch.tensor([figures["kl"] for step, _, figures in heard.steps if step > 133])
+    assert float((late.unfold(0, 5, 1).mean(1) / budget - 1).abs().max()) < 0.15
+    assert float(sampler.sample(4000, seeded()).kl.sum(1).mean()) == pytest.approx(budget, rel=0.1)
+
+
 def test_rising_budgets_are_visited_in_turn_and_kept() -> None:
     heard = Heard()
     sampler = tuned(heard, kl_budget=(0.5, 1.0, 2.0), steps=450)
@@ -65,7 +74,7 @@ def test_rising_budgets_are_visited_in_turn_and_kept() -> None:
 
 
 def test_the_target_rises_within_each_share_of_the_steps() -> None:
-    steering = BudgetPrice((1.0, 3.0), 100)
+    steering = BudgetPrice((1.0, 3.0), (50, 100))
     targets = []
     for _ in range(100):
         targets.append(steering.target())
@@ -80,13 +89,46 @@ def test_the_target_rises_within_each_share_of_the_steps() -> None:
 
 def test_too_much_kl_raises_alpha_and_too_little_lowers_it() -> None:
     def after(kl: float) -> float:
-        steering = BudgetPrice((1.0,), 10)
+        steering = BudgetPrice((1.0,), (10,))
         score = torch.tensor([0.0, 1.0])
         alphas = [steering.next(score, torch.full((2,), kl)) for _ in range(60)]
         return float(alphas[-1])
 
     assert after(2.0) > after(1.0) > after(0.5)
     assert after(1.0) == pytest.approx(0.5**0.5 / 2**0.5, rel=0.25)  # sd/√(2·KL), but for what the rise has left
+
+
+def test_designs_that_are_all_alike_at_first_do_not_make_the_kl_free() -> None:
+    steering = BudgetPrice((2.0,), (100,))
+    first = steering.next(torch.ones(8), torch.zeros(8))
+    assert float(first) == pytest.approx(1 / (2 * steering.budgets[1] / 20) ** 0.5 * 0.5**0.5, rel=0.7)
+    for _ in range(50):
+        alpha = steering.next(torch.randn(8, generator=seeded()), torch.full((8,), 50.0))
+    assert float(alpha) > 0.5
+
+
+def test_a_budget_out_of_reach_does_not_spoil_the_next_one() -> None:
+    steering = BudgetPrice((1.0, 2.0), (2000, 4000))
+    alphas = [steering.next(torch.tensor([0.0, 1.0]), torch.full((2,), 0.01)) for _ in range(1900)]
+    alphas += [steering.next(torch.tensor([0.0, 1.0]), torch.full((2,), 10.0)) for _ in range(500)]
+    assert float(alphas[1899]) > 1e-4
+    assert float(alphas[-1]) > 1
+
+
+@pytest.mark.parametrize(("steps", "budgets"), [(100, 8), (12, 5), (400, 7), (7, 7)])
+def test_milestones_targets_and_learning_rates_agree_where_steps_do_not_divide(steps: int, budgets: int) -> None:
+    spec = BraidSpec(steps=steps, kl_budget=tuple(range(1, budgets + 1)))
+    assert spec.shares[-1] == steps
+    assert spec.kept == spec.shares[:-1]
+    assert max(spec.shares) - min(spec.shares) == steps - spec.shares[0]
+    steering = BudgetPrice(spec.budgets, spec.shares)
+    for start, end in zip((0, *spec.shares), spec.shares, strict=False):
+        assert _cosine(start, spec.shares) == 1
+        assert _cosine(end - 1, spec.shares) < 0.6 or end - start == 1
+        steering.step = end - 1
+        assert steering.target() <= spec.budgets[spec.shares.index(end)]
+        steering.step = start
+        assert steering.target() <= max(spec.budgets[spec.shares.index(end) - 1], 1) or start == 0
 
 
 def test_alpha_and_budget_exclude_each_other() -> None:
