@@ -1,0 +1,141 @@
+"""Two methods on the same seeds: by how much do they differ, and what may be said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.stats import rankdata, wilcoxon
+
+from braid_core.errors import DataError, nearest
+
+MARGIN = 0.1
+"""A difference of so many standard deviations of the offline rewards is none."""
+FEWEST = 8
+"""Seeds from which on a method may be called better: with 5, the smallest two-sided p of Wilcoxon's test is .0625."""
+LEVEL = 0.05
+RESAMPLES = 10_000
+ENUMERATED = 16
+"""Up to so many differences, all signs are enumerated."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Method ``a`` against ``b`` on one task and backbone; differences in standard deviations of the offline rewards.
+
+    ``low`` and ``high``: the 95 % interval of the mean, None with fewer than two seeds. ``p``: Wilcoxon's signed-rank
+    test, exact, two-sided; ``p_holm``: adjusted for all comparisons made together.
+    """
+
+    task: str
+    backbone: str
+    a: str
+    b: str
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    mean: float
+    low: float | None
+    high: float | None
+    p: float
+    p_holm: float
+
+    @property
+    def not_worse(self) -> bool | None:
+        """Whether the lower end of the interval lies above minus the margin; None where there is no interval."""
+        return None if self.low is None else self.low >= -MARGIN
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "not worse", "undecided", "too few seeds"]:
+        """What may be said. "better" and "worse" take at least eight seeds and an adjusted p below .05."""
+        if len(self.seeds) >= FEWEST and self.p_holm < LEVEL:
+            return "better" if self.mean > 0 else "worse"
+        if self.not_worse is None:
+            return "too few seeds"
+        return "not worse" if self.not_worse else "undecided"
+
+
+def compare(
+    table: pd.DataFrame, a: str, b: str, *, metric: str = "truth_q50", column: str = "selected"
+) -> list[Comparison]:
+    """``a`` against ``b`` on every task and backbone of a bench's results, on the seeds that both have.
+
+    ``metric``: a column of the table in the task's units. Raises :class:`DataError` for a name that is not in it, and
+    where no seed is shared.
+    """
+    _known("column", metric, table.columns)
+    for method in (a, b):
+        _known("method", method, table["method"].unique())
+    rows = table[(table["column"] == column) & table[metric].notna()]
+    found = []
+    for (task, backbone), part in rows[rows["method"] == a].groupby(["task", "backbone"], sort=False, dropna=False):
+        other = rows[(rows["method"] == b) & (rows["task"] == task)]
+        other = other[other["backbone"].isna() | (other["backbone"] == backbone)]
+        pair = part.merge(other, on="seed", suffixes=("", "_b")).sort_values("seed")
+        if len(pair):
+            differences = (pair[metric] - pair[f"{metric}_b"]) / pair["offline_std"]
+            found.append(((str(task), str(backbone)), pair["seed"].tolist(), differences.to_numpy(dtype=float)))
+    if not found:
+        raise DataError(
+            f"{a!r} and {b!r} share no task and seed with {metric!r} in column {column!r}",
+            fix="compare methods of one bench, in a column that both have",
+        )
+    tests = [signed_rank(differences) for _, _, differences in found]
+    comparisons = []
+    for ((task, backbone), seeds, d), p, adjusted in zip(found, tests, holm(tests), strict=True):
+        low, high = interval(d)
+        paired = tuple(seeds), tuple(d.tolist())
+        comparisons.append(Comparison(task, backbone, a, b, *paired, float(d.mean()), low, high, p, adjusted))
+    return comparisons
+
+
+def _known(kind: str, name: str, names: Iterable[str]) -> None:
+    known = [str(one) for one in names]
+    if name not in known:
+        raise DataError(f"the table has no {kind} {name!r}", fix=nearest(name, known))
+
+
+def interval(differences: Float[np.ndarray, " n"]) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % percentile bootstrap interval of the mean (Efron 1979); always the same for the same differences."""
+    n = len(differences)
+    if n < 2:
+        return None, None
+    rows = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    low, high = np.quantile(differences[rows].mean(1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def signed_rank(differences: Float[np.ndarray, " n"]) -> float:
+    """The two-sided p of Wilcoxon's signed-rank test; zeros are left out, ties share their mean rank.
+
+    Exact, over all signs that the ranks can have, up to 16 differences; SciPy's choice above. 1 where all are zero.
+    """
+    kept = differences[differences != 0]
+    if not len(kept):
+        return 1.0
+    if len(kept) > ENUMERATED:
+        return float(wilcoxon(kept).pvalue)
+    ranks = rankdata(np.abs(kept))
+    sums = np.array(list(product((-1, 1), repeat=len(kept)))) @ ranks
+    observed = float(np.sign(kept) @ ranks)
+    return float((np.abs(sums) >= abs(observed) - 1e-9).mean())
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """The p-values adjusted for all of them being looked at (Holm 1979), in their order."""
+    adjusted, largest = [0.0] * len(p), 0.0
+    for rank, k in enumerate(sorted(range(len(p)), key=lambda k: p[k])):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[k]))
+        adjusted[k] = largest
+    return adjusted
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """One row a comparison, for people and reports."""
+    names = ("task", "backbone", "a", "b", "mean", "low", "high", "p", "p_holm", "verdict")
+    rows = [{**{name: getattr(one, name) for name in names}, "seeds": len(one.seeds)} for one in comparisons]
+    return pd.DataFrame(rows, columns=[*names[:4], "seeds", *names[4:]])
