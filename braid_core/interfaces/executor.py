@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 from braid_core.errors import BraidError
@@ -18,10 +18,10 @@ class Executor(ABC):
     @abstractmethod
     def map(
         self, function: Callable[[Cell], Result], cells: Iterable[Cell]
-    ) -> Iterator[tuple[int, Result | BraidError]]:
+    ) -> Generator[tuple[int, Result | BraidError], None, None]:
         """Yield ``(index, result)`` as cells finish, in any order; started in theirs.
 
         ``function`` and cells must be picklable. For a cell whose place of computing is lost, the result is a
         ``BraidError`` that says how, and the others go on; what ``function`` raises is raised here. Nothing is
-        computed any longer when the iterator is closed.
+        computed any longer when the generator is closed.
         """

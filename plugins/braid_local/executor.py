@@ -6,7 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from queue import SimpleQueue
 from signal import Signals
@@ -31,7 +31,7 @@ class LocalExecutor(Executor):
 
     def map(
         self, function: Callable[[Cell], Result], cells: Iterable[Cell]
-    ) -> Iterator[tuple[int, Result | BraidError]]:
+    ) -> Generator[tuple[int, Result | BraidError], None, None]:
         waiting, lock = list(enumerate(cells)), Lock()
         count = len(waiting)
         done: SimpleQueue[tuple[int, Any, Exception | None]] = SimpleQueue()

@@ -42,7 +42,7 @@ def test_its_name() -> None:
 @pytest.mark.parametrize("jobs", [1, 2, 9])
 def test_every_cell_once(jobs: int) -> None:
     found = LocalSpec(jobs=jobs).build().map(functions.square, range(5))
-    assert sorted(found) == [(k, k * k) for k in range(5)]  # type: ignore[type-var]
+    assert sorted(found) == [(k, k * k) for k in range(5)]
 
 
 def test_no_cells() -> None:
@@ -80,13 +80,13 @@ def test_what_cannot_be_sent_is_an_error() -> None:
         list(LocalSpec().build().map(lambda n: n, [0]))
 
 
-def test_a_closed_iterator_leaves_no_process(tmp_path: Path) -> None:
+def test_a_closed_generator_leaves_no_process(tmp_path: Path) -> None:
     (tmp_path / "0").touch()
     results = LocalSpec(jobs=2).build().map(_either, [None, tmp_path])
     next(results)
     until((tmp_path / "working").exists)
     pid = int((tmp_path / "working").read_text())
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert (tmp_path / "cleaned").exists()
     assert not alive(pid)
 
