@@ -1,6 +1,6 @@
 """Do learned rewards get exploited, and does pessimism help? Predicted and true reward along the path KL.
 
-On two complete landscapes an ensemble is fitted to few or many labels, below one of two reward quantiles, clean or with
+On two complete landscapes an oracle is fitted to few or many labels, below one of two reward quantiles, clean or with
 noise of one offline standard deviation; STRL and BRAID are tuned along rising budgets of path KL (each a hundred
 steps), so that both are seen at equal KL. At each budget: 512 draws as they come, and the best 128 of 1,024 by the
 method's own score. Rewards are in standard deviations of the whole landscape, above its mean.
@@ -27,17 +27,20 @@ import torch
 from braid_bootstrap import BootstrapSpec
 from braid_conservative import BraidSpec
 from braid_discrete import MaskedSpec
+from braid_gp import GPSpec
 from braid_strl import StrlSpec
 from braid_tasks import ShineDalgarnoSpec, TFBind8Spec
 
 from braid_core.experiment.designs import Drawing
 from braid_core.interfaces import Backbone, Oracle, Problem, Sampler, Streams, Task, Tokens
+from braid_core.registry.spec import OracleSpec
 from braid_core.tuning.spec import FineTuningSpec
 
 CPU, OUT = torch.device("cpu"), Path("runs/over_optimisation")
 PICTURE = Path(__file__).parents[1] / "docs/benchmarks/over_optimisation.svg"
 LANDSCAPES = {"TF-Bind-8": TFBind8Spec, "Shine–Dalgarno": ShineDalgarnoSpec}
 METHODS: dict[str, type[StrlSpec] | type[BraidSpec]] = {"STRL": StrlSpec, "BRAID": BraidSpec}
+ORACLES: dict[str, OracleSpec] = {"bootstrap": BootstrapSpec(), "gp": GPSpec()}
 SIZES, CAPS, NOISES, SEEDS = (300, 1_000, 5_000), (0.5, 0.95), (0.0, 1.0), (0, 1, 2)
 BUDGETS, DRAWS, POOL, DELIVERED = (0.5, 1.0, 2.0, 4.0), 512, 1024, 128
 Cell = dict[str, Any]
@@ -83,27 +86,27 @@ def look(sampler: Sampler, task: Task, oracle: Oracle, spec: FineTuningSpec, see
     return found
 
 
-def cell(name: str, n: int, cap: float, noise: float, seed: int) -> Cell:
-    """Both methods along the budgets, on one table."""
+def cell(label: str, name: str, n: int, cap: float, noise: float, seed: int) -> Cell:
+    """Both methods along the budgets, on one table and with one oracle."""
     task, streams = LANDSCAPES[name](n=n, cap=cap, noise=noise).build(seed), Streams(seed)
-    data, oracle = task.offline(), BootstrapSpec().build(task.space, CPU)
+    data, oracle = task.offline(), ORACLES[label].build(task.space, CPU)
     oracle.fit(data, streams.get("oracle"))
     mean, std = landscape(name)
     found: Cell = {"mean": mean, "std": std, "offline": len(data), "offline_max": float(data.y.max())}
-    for label, cls in METHODS.items():
+    for method, cls in METHODS.items():
         spec = cls(kl_budget=BUDGETS)
         sampler = spec.build().fit(Problem(data, pretrained(name, seed), oracle, streams))
         rungs = []
         for milestone in sampler.milestones:
             with sampler.at(milestone) as then:
                 rungs.append(look(then, task, oracle, spec, seed))
-        found[label] = [*rungs, look(sampler, task, oracle, spec, seed)]
+        found[method] = [*rungs, look(sampler, task, oracle, spec, seed)]
     return found
 
 
-def settings() -> Iterator[tuple[Path, tuple[str, int, float, float, int]]]:
-    for seed, name, n, cap, noise in product(SEEDS, LANDSCAPES, SIZES, CAPS, NOISES):
-        yield OUT / f"{name}-{n}-{cap}-{noise}-{seed}.json", (name, n, cap, noise, seed)
+def settings() -> Iterator[tuple[Path, tuple[str, str, int, float, float, int]]]:
+    for seed, oracle, name, n, cap, noise in product(SEEDS, ORACLES, LANDSCAPES, SIZES, CAPS, NOISES):
+        yield OUT / f"{oracle}-{name}-{n}-{cap}-{noise}-{seed}.json", (oracle, name, n, cap, noise, seed)
 
 
 def run() -> None:
@@ -117,8 +120,9 @@ def run() -> None:
             print(f"{path.name}: {time.process_time() - start:.0f} s", flush=True)
 
 
-def load(name: str, n: int, cap: float, noise: float) -> list[Cell]:
-    return [json.loads(path.read_text()) for path, s in settings() if path.exists() and s[:4] == (name, n, cap, noise)]
+def load(*setting: str | float) -> list[Cell]:
+    """The finished cells of an oracle, landscape, size, cap and noise: one for each seed."""
+    return [json.loads(path.read_text()) for path, known in settings() if path.exists() and known[:5] == setting]
 
 
 def figure(cells: list[Cell], method: str, rung: int, column: str, key: str) -> list[float]:
@@ -135,12 +139,12 @@ def table() -> None:
     """Markdown and the picture, from the finished cells."""
     print(f"torch {torch.__version__}, Python {platform.python_version()}, one thread, {datetime.now(UTC):%F}\n")
     head = " | ".join(f"{method}: KL, true, gap, kept" for method in METHODS)
-    for column, rung in (("raw", -1), ("selected", 2), ("selected", -1)):
-        print(f"### {column}, at {BUDGETS[rung]:g} nats\n")
+    for oracle, (column, rung) in product(ORACLES, (("raw", -1), ("selected", 2), ("selected", -1))):
+        print(f"### {oracle}: {column}, at {BUDGETS[rung]:g} nats\n")
         print(f"| landscape | n | cap | noise | seeds | {head} | BRAID − STRL |")
         print("|---|---|---|---|---|---|---|---|")
         for setting in product(LANDSCAPES, SIZES, CAPS, NOISES):
-            cells = load(*setting)
+            cells = load(oracle, *setting)
             if cells:
                 print_row(setting, cells, rung, column)
         print()
@@ -165,14 +169,14 @@ def print_row(setting: tuple[str, int, float, float], cells: list[Cell], rung: i
 
 
 def draw() -> None:
-    """Predicted (dashed) and true (drawn out) reward of the selected designs along the KL."""
+    """Predicted (dashed) and true (drawn out) reward of the designs selected with the bootstrap, along the KL."""
     colours = {"STRL": "#c1553b", "BRAID": "#2a6f97"}
     columns = list(product(CAPS, NOISES))
     size = (len(LANDSCAPES) * len(SIZES), len(columns))
     picture, axes = plt.subplots(*size, figsize=(10, 13), sharex=True, sharey="row", layout="constrained")
     for i, (name, n) in enumerate(product(LANDSCAPES, SIZES)):
         for j, (cap, noise) in enumerate(columns):
-            cells, axis = load(name, n, cap, noise), axes[i, j]
+            cells, axis = load("bootstrap", name, n, cap, noise), axes[i, j]
             axis.axhline(0, color="#bbbbbb", linewidth=0.6)
             if i == 0:
                 axis.set_title(f"below the {cap:.0%} quantile,\n{'noisy' if noise else 'clean'} labels", fontsize=9)
