@@ -15,6 +15,7 @@ from importlib import import_module
 # Each verb is a module of this package with `add_arguments(parser)` and `main(args) -> int`.
 VERBS = {
     "run": "run a spec: fit, tune, draw designs, judge them and report",
+    "bench": "compare methods on tasks and seeds: a grid of runs, several at a time",
     "sample": "draw more designs from a finished run",
     "report": "compare finished runs in one report",
     "plugins": "list and check what is installed, and show the options of a plugin",

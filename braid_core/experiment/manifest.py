@@ -75,15 +75,20 @@ def manifest(spec: RunSpec, space: Space, device: torch.device, command: str | N
         "space": space_to_json(space),
         "plugins": [{"kind": kind, **facts} for kind, facts in plugins_of(spec).items()],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        "hardware": {
-            "device": str(device),
-            "name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
+        "hardware": hardware(device),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "seconds": {},
+    }
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What is computed on."""
+    return {
+        "device": str(device),
+        "name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
     }
 
 

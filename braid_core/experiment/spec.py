@@ -98,6 +98,11 @@ def load_spec(path: Path) -> RunSpec:
 
     A ``.py`` spec is a program and is executed: run only your own.
     """
+    return parse_spec(read_spec(path), str(path))
+
+
+def read_spec(path: Path) -> object:
+    """What the file holds, not validated yet; raises :class:`SpecError`."""
     readers = {".toml": _read_toml, ".json": _read_json, ".py": _read_python}
     if path.suffix not in readers:
         raise SpecError(
@@ -109,7 +114,7 @@ def load_spec(path: Path) -> RunSpec:
     if not path.is_file():
         siblings = [p.name for p in path.parent.glob("*") if p.suffix in readers] if path.parent.is_dir() else []
         raise SpecError("there is no such spec file", where=str(path), fix=nearest(path.name, siblings))
-    return parse_spec(readers[path.suffix](path), str(path))
+    return readers[path.suffix](path)
 
 
 def _read_toml(path: Path) -> object:
