@@ -65,20 +65,20 @@ LIBRARIES = {
     "yeast promoters, the same families": Library(YeastPromoterSpec(), yeast_promoter.NEAR, siblings=True),
     "Shine–Dalgarno": Library(ShineDalgarnoSpec(), 0),
 }
-MLP = DenoiserSpec(kind="mlp")
+CONV = DenoiserSpec(kind="conv")
 BACKBONES: dict[str, PretrainingSpec] = {
     "masked": MaskedSpec(),
     "uniform": UniformSpec(),
     "simplex": SimplexSpec(),
-    "masked, mlp": MaskedSpec(network=MLP),
-    "uniform, mlp": UniformSpec(network=MLP),
-    "simplex, mlp": SimplexSpec(network=MLP),
+    "masked, conv": MaskedSpec(network=CONV),
+    "uniform, conv": UniformSpec(network=CONV),
+    "simplex, conv": SimplexSpec(network=CONV),
 }
-QUICK = ("masked, mlp", "uniform, mlp", "simplex, mlp")
-NEAR_COPIES = ("masked", *QUICK)  # a perceptron is what is advised there; convolutions take minutes
+QUICK = ("masked", "uniform", "simplex")
+NEAR_COPIES = (*QUICK, "masked, conv")
 CELLS = [
     ("Shine–Dalgarno", ("masked", "uniform", "simplex")),
-    ("UTR", ("masked", "uniform", "simplex")),
+    ("UTR", ("masked", "masked, conv", "uniform, conv", "simplex, conv")),
     ("yeast promoters, other families", NEAR_COPIES),
     ("yeast promoters, the same families", NEAR_COPIES),
 ]

@@ -18,7 +18,7 @@ from braid_core.nets.mlp import StackedMLP, uniform
 from braid_core.nets.spec import DenoiserSpec
 from braid_core.nets.unet import UNet
 
-SHORT = 16
+SHORT = 100
 """Sequences up to this many letters are read by a perceptron, longer ones by convolutions."""
 SIZES = {  # (width, depth)
     "small": {"mlp": (256, 2), "conv": (64, 5), "unet": (16, 1)},

@@ -40,7 +40,7 @@ class DenoiserSpec(Spec):
     kind: Literal["auto", "mlp", "conv", "unet"] = Field(
         "auto",
         description="'mlp' on the flattened state, 'conv' (dilated, residual) for sequences, 'unet' for images; 'auto' "
-        "is 'unet' for images, 'conv' for sequences of more than 16 letters, and else 'mlp'",
+        "is 'unet' for images, 'conv' for sequences of more than 100 letters, and else 'mlp'",
     )
     preset: Literal["small", "paper"] = Field(
         "small",

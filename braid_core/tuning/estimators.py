@@ -19,7 +19,7 @@ from braid_core.tuning.rollout import rollout
 from braid_core.tuning.spec import FineTuningSpec, PolicySpec
 
 Score = Callable[[Tensor], Tensor]
-MOST_SUBSTITUTIONS = 256
+MOST_SUBSTITUTIONS = 64
 """Up to so many substitutions a design, letter_gradient = 'auto' scores them all."""
 ROWS = 4096
 """The most states that are scored again at once."""

@@ -55,7 +55,7 @@ class FineTuningSpec(ObjectiveSpec):
         "auto",
         description="of the reward with respect to the letters of token designs: 'exact' scores every single "
         "substitution (length × (letters − 1) more oracle evaluations a design, without autograd), 'relaxed' "
-        "differentiates the oracle between the letters (cheaper, but biased); 'auto' is exact up to 256 substitutions",
+        "differentiates the oracle between the letters (cheaper, but biased); 'auto' is exact up to 64 substitutions",
     )
 
     @model_validator(mode="before")

@@ -74,9 +74,9 @@ def test_other_numbers_of_steps_need_no_other_weights(designs: Tensor) -> None:
         assert 0.5 * float((found - law()).abs().sum()) < (0.25 if steps == 5 else 0.15)
 
 
-def test_sequences_are_read_by_convolutions() -> None:
+def test_sequences_can_be_read_by_convolutions() -> None:
     space = Tokens("ACGU", 30)
-    model = built(space, network={"width": 8, "depth": 2}, train_steps=5, batch=8)
+    model = built(space, network={"kind": "conv", "width": 8, "depth": 2}, train_steps=5, batch=8)
     model.fit(space.random(40, seeded()), seeded())
     assert type(model.net).__name__ == "ConvDenoiser"
     assert bool(space.contains(samples(model, 6)).all())
