@@ -47,6 +47,8 @@ class BudgetPrice(Price):
     """
 
     RISE, SMOOTH, PROPORTIONAL, INTEGRAL, MOST = 0.2, 0.2, 0.5, 0.02, 1.0
+    FLAT = 0.01
+    """Offline standard deviations: a score that varies less says nothing, and alpha must not follow it to 0."""
     FARTHEST = 5.0
     """The integral's limit, a factor of e⁵: a budget that cannot be reached must not spoil the next one."""
 
@@ -66,9 +68,9 @@ class BudgetPrice(Price):
 
     @torch.no_grad()
     def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"], steps: int = 1) -> Float[Tensor, ""]:
-        if self.spread is None:  # of the pretrained model's designs; where they are all alike, one offline unit
-            spread = score.std()
-            self.spread = torch.where(spread > 0, spread, 1.0)
+        # Of the pretrained model's designs, or of the first ones of which the score says anything.
+        spread = score.std().clamp(min=self.FLAT)
+        self.spread = spread if self.spread is None else torch.where(self.spread > self.FLAT, self.spread, spread)
         target = self.target()
         self.step += steps
         self.kl = torch.lerp(self.kl.to(kl), kl.mean(), 1 - (1 - self.SMOOTH) ** steps)

@@ -100,11 +100,20 @@ def test_too_much_kl_raises_alpha_and_too_little_lowers_it() -> None:
 
 def test_designs_that_are_all_alike_at_first_do_not_make_the_kl_free() -> None:
     steering = BudgetPrice((2.0,), (100,))
-    first = steering.next(torch.ones(8), torch.zeros(8))
-    assert float(first) == pytest.approx(1 / (2 * steering.budgets[1] / 20) ** 0.5 * 0.5**0.5, rel=0.7)
+    steering.next(torch.ones(8), torch.zeros(8))
     for _ in range(50):
         alpha = steering.next(torch.randn(8, generator=seeded()), torch.full((8,), 50.0))
     assert float(alpha) > 0.5
+
+
+def test_a_flat_score_is_not_amplified() -> None:
+    """An oracle that has learned nothing differs by rounding; if alpha followed that to 0, the model would collapse."""
+    heard = Heard()
+    backbone = GaussianBackbone(GaussianChain(2, 5), 0.5, 1.0, tuned=("shift",))
+    oracle = FormulaOracle(lambda x: 1 + 1e-6 * linear(x))
+    spec = BraidSpec(batch=64, learning_rate=0.02, kl_budget=2.0, steps=200)
+    spec.build().fit(problem(backbone, oracle, log=heard))
+    assert max(figures["kl"] for _, _, figures in heard.steps) < 2.6
 
 
 def test_a_budget_out_of_reach_does_not_spoil_the_next_one() -> None:
