@@ -22,6 +22,7 @@ FIGURES = (
     "novelty",
     "diversity",
     "naturalness",
+    "pretrained_bound",
     "kl",
 )
 OFFLINE = ("n", "mean", "std", "max")

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from braid_core.experiment.designs import Designs
 from braid_core.experiment.metrics import distinct, diversity, mean_or_none, novelty, promise, stats
-from braid_core.experiment.naturalness import correlation
+from braid_core.experiment.naturalness import Nature
 from braid_core.experiment.spec import RunSpec
-from braid_core.interfaces import LabelledDesigns, Oracle, Task, Tokens
+from braid_core.interfaces import LabelledDesigns, Oracle, Task
 
 
 @torch.no_grad()
@@ -63,12 +63,12 @@ def results(
     data: LabelledDesigns,
     offline: Tensor,
     oracle_quality: dict[str, Any],
+    nature: Nature | None = None,
 ) -> dict[str, Any]:
     """What ``results.json`` holds: a row per method and column, or milestone, and the facts needed to read them."""
     ends = list(accumulate(len(column.x) for column in columns))
     parts = [table.iloc[end - len(column.x) : end] for column, end in zip(columns, ends, strict=True)]
-    natural = task.natural()
-    rows = [_row(column, part, task, natural) for column, part in zip(columns, parts, strict=True)]
+    rows = [_row(column, part, task, nature) for column, part in zip(columns, parts, strict=True)]
     steps = [column.step for column in columns]
     history = [{"step": step, **row} for step, row in zip(steps, rows, strict=True) if step is not None]
     rows = [row for step, row in zip(steps, rows, strict=True) if step is None]
@@ -79,11 +79,12 @@ def results(
             "unit": task.unit,
             "has_truth": task.has_truth,
             "notes": list(task.notes),
+            "natural": nature.facts() if nature else None,
             "offline": {"n": len(data), "mean": float(data.y.mean()), "std": data.std, "max": float(data.y.max())},
         },
         "label": spec.label,
         "seed": spec.seed,
-        "rows": [_offline_row(data, offline, task, natural), *rows],
+        "rows": [_offline_row(data, offline, task, nature), *rows],
         "history": history,
         "oracle": _finite(oracle_quality),
         "kl": own[-1] if own else None,
@@ -96,7 +97,7 @@ def _finite(figures: dict[str, Any]) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in cleaned.items()}
 
 
-def _offline_row(data: LabelledDesigns, truth: Tensor, task: Task, natural: Tensor | None) -> dict[str, Any]:
+def _offline_row(data: LabelledDesigns, truth: Tensor, task: Task, nature: Nature | None) -> dict[str, Any]:
     return {
         "method": "Offline",
         "column": "raw",
@@ -104,19 +105,15 @@ def _offline_row(data: LabelledDesigns, truth: Tensor, task: Task, natural: Tens
         "unique": len(distinct(data.x, task.space)) / len(data),
         "truth": stats(truth),
         "normalised": stats(task.normalise(truth)),
-        "naturalness": _naturalness(data.x, natural, task),
+        **_likeness(data.x, nature),
     }
 
 
-def _naturalness(x: Tensor, natural: Tensor | None, task: Task) -> float | None:
-    """The correlation of 3-mers with natural designs, where the task has such and they have letters."""
-    if natural is None or not len(x) or not isinstance(task.space, Tokens):
-        return None
-    r = correlation(x, natural.to(x.device), task.space)
-    return r if isfinite(r) else None
+def _likeness(x: Tensor, nature: Nature | None) -> dict[str, float | None]:
+    return nature.likeness(x) if nature else dict.fromkeys(("naturalness", "pretrained_bound"))
 
 
-def _row(column: Designs, part: pd.DataFrame, task: Task, natural: Tensor | None) -> dict[str, Any]:
+def _row(column: Designs, part: pd.DataFrame, task: Task, nature: Nature | None) -> dict[str, Any]:
     """The figures of one column; ``missing`` of its designs have no true reward, although the task has a truth."""
     names = ("predicted", "conservative", "truth", "normalised", "novelty", "valid")
     figures = (torch.tensor(part[name].to_numpy(dtype=float)) for name in names)
@@ -137,6 +134,6 @@ def _row(column: Designs, part: pd.DataFrame, task: Task, natural: Tensor | None
         **promise(predicted, conservative, truth),
         "novelty": mean_or_none(apart),
         "diversity": diversity(column.x, task.space),
-        "naturalness": _naturalness(column.x, natural, task),
+        **_likeness(column.x, nature),
         "kl": None if column.kl is None else mean_or_none(column.kl),
     }

@@ -21,6 +21,7 @@ from braid_core.experiment.calibration import Beliefs, Calibration, automatic, b
 from braid_core.experiment.designs import Designs, Drawing, from_state, to_state
 from braid_core.experiment.manifest import code_hash, manifest, pick_device, plugins_of
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
+from braid_core.experiment.naturalness import Nature
 from braid_core.experiment.regret import regret
 from braid_core.experiment.results import design_table, results
 from braid_core.experiment.selection import Selection, select
@@ -115,7 +116,8 @@ def _judge(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
     table, offline = design_table(columns, task, oracle, pipeline.data)
     delivered = table[table["step"].isna()].drop(columns="step")
     write_atomic(folder / "designs.csv", delivered.to_csv(index=False, float_format="%.9g"))  # float32, exactly
-    found = results(table, columns, task, spec, pipeline.data, offline, pipeline.oracle_quality)
+    nature = Nature.of(task, pipeline.load_backbone(), pipeline.streams)
+    found = results(table, columns, task, spec, pipeline.data, offline, pipeline.oracle_quality, nature)
     found["selection"] = asdict(pipeline.selected) if pipeline.selected else None
     found["regret"] = regret(oracle, pipeline.data, {f"{c.method}, {c.column}": c.x for c in columns if c.step is None})
     write_atomic(folder / "results.json", json.dumps(found, indent=2, allow_nan=False))

@@ -91,3 +91,13 @@ class Process(ABC):
         condition: Condition | None = None,
     ) -> Float[Tensor, " b"]:
         """A negative evidence bound (or its usual surrogate) per design, so that designs can be weighted."""
+
+    def bound(
+        self,
+        predict: Predict,
+        x0: Float[Tensor, " b *event"],
+        generator: torch.Generator,
+        condition: Condition | None = None,
+    ) -> Float[Tensor, " b"] | None:
+        """A negative evidence bound in nats per design, in expectation; ``None`` where there is none."""
+        return None

@@ -139,6 +139,15 @@ class _MaskedProcess(Process):
     def finish(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b *event"]:
         return x[..., :-1]
 
+    def bound(
+        self,
+        predict: Predict,
+        x0: Float[Tensor, " b *event"],
+        generator: torch.Generator,
+        condition: Condition | None = None,
+    ) -> Float[Tensor, " b"]:
+        return self.loss(predict, x0, generator, condition)
+
     def loss(
         self,
         predict: Predict,

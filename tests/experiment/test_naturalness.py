@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -9,16 +10,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from braid_discrete.masked import OneByOne
 from braid_tasks import MotifSpec, YeastPromoterSpec
 from braid_tasks.motif import Motif
 from braid_tasks.yeast_promoter import packaged
 from scipy.stats import pearsonr
 
 from braid_core.experiment.designs import Designs
-from braid_core.experiment.naturalness import correlation, kmers
+from braid_core.experiment.naturalness import Nature, correlation, kmers, letter_bound
 from braid_core.experiment.results import results
 from braid_core.experiment.spec import parse_spec
-from braid_core.interfaces import Tokens
+from braid_core.interfaces import Backbone, Process, Streams, Tokens
 
 from .tiny import read
 
@@ -68,15 +70,56 @@ class Natured(Motif):
         return self.space.encode(["AACC", "ACCA", "GGTA"])
 
 
+class Guess(Backbone):
+    """Believes in letters with fixed probabilities, independent of each other and of everything else."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, probabilities: list[float]) -> None:
+        self.process = OneByOne(Tokens("ACGT", 4))
+        self.logits = torch.tensor(probabilities).log()
+
+    def predict(self, x: torch.Tensor, t: torch.Tensor, condition: object = None) -> torch.Tensor:
+        return self.logits.expand(len(x), 4, 4)
+
+    def encode(self, designs: torch.Tensor) -> torch.Tensor:
+        return designs
+
+    fit = fresh = tunable = state = load_state = decode = None  # type: ignore[assignment]
+
+
 def test_results_compare_with_natural_designs_where_a_task_has_them() -> None:
-    task = Natured(MotifSpec(length=4, n=20), 0)
-    data, natural = task.offline(), task.natural()
+    task, believed = Natured(MotifSpec(length=4, n=20), 0), Guess([0.4, 0.3, 0.2, 0.1])
+    data, natural, nature = task.offline(), task.natural(), Nature.of(task, believed, Streams(0))
     columns = [Designs("M", "raw", task.space.encode(["AACC", "GGTT"])), Designs("M", "selected", data.x[:0])]
     facts = ("predicted", "conservative", "truth", "normalised", "novelty", "valid")
     table = pd.DataFrame({name: [0.0, 1.0] for name in facts})
-    rows = results(table, columns, task, parse_spec({"task": "motif"}), data, data.y, {})["rows"]
+    found = results(table, columns, task, parse_spec({"task": "motif"}), data, data.y, {}, nature)
+    rows = found["rows"]
     expected = [correlation(x, natural, task.space) for x in (data.x, columns[0].x)]
     assert [row["naturalness"] for row in rows] == [*expected, None]
+    assert rows[1]["pretrained_bound"] == pytest.approx(-math.log(0.4 * 0.3 * 0.2 * 0.1) / 4, rel=0.05)
+    assert rows[2]["pretrained_bound"] is None
+    # A, A, C, C, A, C, C, A, G, G, T, A
+    expected_bound = -(5 * math.log(0.4) + 4 * math.log(0.3) + 2 * math.log(0.2) + math.log(0.1)) / 12
+    assert found["task"]["natural"]["n"] == 3
+    assert found["task"]["natural"]["pretrained_bound"] == pytest.approx(expected_bound, rel=0.05)
+
+
+def test_the_bound_of_independent_letters_is_their_negative_log_likelihood() -> None:
+    """Where every letter is predicted alike whatever is masked, the bound is exact in expectation."""
+    x, p = Tokens("ACGT", 4).encode(["AAAA", "CCCC"]), [0.4, 0.3, 0.2, 0.1]
+    found = letter_bound(Guess(p), x, torch.Generator().manual_seed(0), evaluations=8192)
+    assert found == pytest.approx(-(math.log(0.4) + math.log(0.3)) / 2, abs=1e-6)
+
+
+def test_a_chain_without_a_bound() -> None:
+    class Unbounded(OneByOne):
+        bound = Process.bound  # type: ignore[assignment]
+
+    guess = Guess([0.25] * 4)
+    guess.process = Unbounded(Tokens("ACGT", 4))
+    assert letter_bound(guess, guess.process.space.encode(["ACGT"]), torch.Generator()) is None
 
 
 def test_a_task_without_natural_designs_has_no_naturalness(finished: Path) -> None:
