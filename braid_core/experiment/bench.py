@@ -34,8 +34,11 @@ from braid_core.experiment.bench_spec import BENCH_VERSION, BenchSpec, Cell, loc
 from braid_core.experiment.bench_table import costs_table, results_table
 from braid_core.experiment.calibration import with_scale
 from braid_core.experiment.manifest import LIBRARIES, hardware, pick_device, plugins_of
+from braid_core.experiment.run import STORE
+from braid_core.experiment.store import Store
 from braid_core.files import make_folder, write_atomic
 from braid_core.interfaces import Space
+from braid_core.registry.hooks import empty_manager
 
 TABLE, COST_TABLE, MANIFEST = "results.csv", "costs.csv", "bench.json"
 
@@ -93,6 +96,7 @@ class Bench:
         Close the generator to stop: what is finished is kept, and a new start continues.
         """
         due = self.due()
+        store = Store(self.out / RUNS / STORE, empty_manager(), self.out)  # removes what was left half-written
         for folder in (self.out / CELLS, self.out / RUNS):
             make_folder(folder)
         write_atomic(self.out / RUNS / ".gitignore", "*\n")  # weights and designs: large, and made again by the cells
@@ -106,6 +110,7 @@ class Bench:
                     write_record(orders[index], result.record)
                 self.write_tables()
                 yield Done(due[index], result)
+        del store  # held so long, so that nobody else tidies up beneath us
 
     def write_tables(self) -> None:
         """``results.csv`` and ``costs.csv`` of the cells that have ended, in the spec's order."""

@@ -193,7 +193,7 @@ def _enter(lock: int, folders: Iterable[Path]) -> None:
 
     with suppress(OSError):  # another process holds it, or the file system has no locks: nothing is removed
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for path in [path for folder in folders for path in folder.rglob(TEMPORARY)]:
+        for path in {path for folder in folders for path in folder.rglob(TEMPORARY)}:  # folders may hold each other
             _remove(path)
     with suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_SH)

@@ -150,6 +150,14 @@ def test_more_seeds_are_added(copy: Path, undisturbed: Path) -> None:
     assert len(table(copy)) == len(table(undisturbed)) * 3 // 2
 
 
+def test_what_a_killed_bench_left_half_written_is_removed(copy: Path) -> None:
+    run_folder = copy / "runs" / "motif--masked--STRL--seed0"
+    for folder in (copy, copy / "cells", copy / "runs" / ".stages", run_folder):
+        (folder / ".results.csv.1.tmp").touch()
+    bench(tiny_bench(), copy)
+    assert unfinished(copy) == []
+
+
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"key": "else"}', "no JSON"])
 def test_a_damaged_cell_is_made_again(damage: str, copy: Path, undisturbed: Path, computed: list[str]) -> None:
     (copy / "cells" / "motif--masked--STRL--seed0.json").write_text(damage)
