@@ -120,7 +120,7 @@ def test_a_budget_out_of_reach_does_not_spoil_the_next_one() -> None:
     steering = BudgetPrice((1.0, 2.0), (2000, 4000))
     alphas = [steering.next(torch.tensor([0.0, 1.0]), torch.full((2,), 0.01)) for _ in range(1900)]
     alphas += [steering.next(torch.tensor([0.0, 1.0]), torch.full((2,), 10.0)) for _ in range(500)]
-    assert float(alphas[1899]) > 1e-4
+    assert float(alphas[1899]) > 1e-5  # not e^-38, where 1,900 steps would take it
     assert float(alphas[-1]) > 1
 
 
