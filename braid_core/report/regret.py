@@ -67,8 +67,8 @@ COLUMNS = (
     Column(
         "2·E[ĝ], best offline",
         "twice the mean penalty of the best tenth of the offline designs: in what is tuned for, reward less alpha "
-        "times the KL, a generator of such designs can be better than one tuned on the conservative reward by no more than "
-        "this (plus what tuning left undone), where every error is within its penalty",
+        "times the KL, a generator of such designs can be better than one tuned on the conservative reward by no more "
+        "than this (plus what tuning left undone), where every error is within its penalty",
         "unit",
         _penalty(_best, 2.0),
     ),
