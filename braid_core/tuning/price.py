@@ -46,7 +46,7 @@ class BudgetPrice(Price):
     that fits the end would let the KL overshoot before the controller has felt it.
     """
 
-    RISE, SMOOTH, PROPORTIONAL, INTEGRAL, MOST = 0.2, 0.5, 2.0, 0.03, 2.0
+    RISE, SMOOTH, PROPORTIONAL, INTEGRAL, MOST = 0.2, 0.5, 2.0, 0.06, 2.0
     FLAT = 0.01
     """Offline standard deviations: a score that varies less says nothing, and alpha must not follow it to 0."""
     FARTHEST = 5.0
