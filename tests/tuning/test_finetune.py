@@ -214,8 +214,8 @@ def test_gradients_are_clipped() -> None:
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_divergence_is_an_error_with_a_remedy(bad: float) -> None:
-    with pytest.raises(BraidError, match=r"diverged(.|\n)*fix: lower learning_rate"):
+def test_a_score_that_is_not_a_number_is_an_error_with_a_remedy(bad: float) -> None:
+    with pytest.raises(BraidError, match=r"score of some designs is not a number(.|\n)*lower learning_rate"):
         tuned(oracle=FormulaOracle(lambda x: x.sum(1) * bad))
 
 
@@ -300,3 +300,10 @@ def test_designs_alone_are_those_of_sample_without_asking_the_reference() -> Non
     sampler.reference = asked
     assert torch.equal(sampler.designs(50, seeded()), sampler.sample(50, seeded()).x)
     assert asked.calls == sampler.tuned.process.steps  # of `sample`
+
+
+def test_divergence_is_an_error_with_a_remedy() -> None:
+    """Scores are finite, their gradient is not: the square root's at 0."""
+    oracle = FormulaOracle(lambda x: (0 * x).sum(1).sqrt())
+    with pytest.raises(BraidError, match=r"diverged(.|\n)*alpha 0.3(.|\n)*fix: lower learning_rate"):
+        BraidSpec(**{**QUICK, "steps": 1}).build().fit(problem(chain(), oracle))
