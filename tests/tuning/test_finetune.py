@@ -221,7 +221,7 @@ def test_a_score_that_is_not_a_number_is_an_error_with_a_remedy(bad: float) -> N
 
 def test_a_gradient_that_is_lost_in_the_last_step_is_an_error() -> None:
     """The loss is finite, but the weights after it are not: √0 at a distance of 0."""
-    with pytest.raises(BraidError, match="diverged"):
+    with pytest.raises(BraidError, match=r"diverged(.|\n)*fix: lower learning_rate"):
         tuned(BraidSpec(**{**QUICK, "steps": 1}), FormulaOracle(lambda x: (x - x.detach()).square().sum(1).sqrt()))
 
 
@@ -300,10 +300,3 @@ def test_designs_alone_are_those_of_sample_without_asking_the_reference() -> Non
     sampler.reference = asked
     assert torch.equal(sampler.designs(50, seeded()), sampler.sample(50, seeded()).x)
     assert asked.calls == sampler.tuned.process.steps  # of `sample`
-
-
-def test_divergence_is_an_error_with_a_remedy() -> None:
-    """Scores are finite, their gradient is not: the square root's at 0."""
-    oracle = FormulaOracle(lambda x: (0 * x).sum(1).sqrt())
-    with pytest.raises(BraidError, match=r"diverged(.|\n)*alpha 0.3(.|\n)*fix: lower learning_rate"):
-        BraidSpec(**{**QUICK, "steps": 1}).build().fit(problem(chain(), oracle))
