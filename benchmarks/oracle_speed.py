@@ -172,10 +172,9 @@ def main() -> None:
         every = task.offline()
         x = task.space.random(BATCH, Streams(0).get("x"))
         print(f"\n### {name}\n\n| | n | fit, CPU s | designs/s | with gradient |\n|---|---|---|---|---|")
-        for n in (1_000, 10_000, len(every)):
-            if n > 10_000 or n < len(every):
-                data = every.split(n / len(every), Streams(0).get("size"))[1] if n < len(every) else every
-                measure(task.space, data, x)
+        for n in sorted({min(n, len(every)) for n in (1_000, 10_000, len(every))}):
+            data = every.split(n / len(every), Streams(0).get("size"))[1] if n < len(every) else every
+            measure(task.space, data, x)
 
 
 def measure(space: Space, data: LabelledDesigns, x: Tensor) -> None:
