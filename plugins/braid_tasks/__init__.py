@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from braid_core.errors import SpecError
 from braid_core.registry.spec import TaskSpec
+from braid_tasks.capped import CappedSpec
 
 if TYPE_CHECKING:
     from braid_tasks.motif import Motif
@@ -17,25 +18,10 @@ if TYPE_CHECKING:
     from braid_tasks.utr import UTR
     from braid_tasks.yeast_promoter import YeastPromoter
 
-__all__ = ["MotifSpec", "ShineDalgarnoSpec", "TFBind8Spec", "TableSpec", "UTRSpec", "YeastPromoterSpec"]
+__all__ = ["CappedSpec", "MotifSpec", "ShineDalgarnoSpec", "TFBind8Spec", "TableSpec", "UTRSpec", "YeastPromoterSpec"]
 
 ENUMERABLE = 1_000_000
 """The most designs that the motif task lists one by one."""
-
-
-class CappedSpec(TaskSpec):
-    """What tasks share whose offline designs are the measured ones below a reward quantile."""
-
-    cap: float = Field(0.5, gt=0, le=1, description="Reward quantile at or below which designs are offline.")
-    n: int | None = Field(
-        None, ge=4, description="Size of a random subsample of the offline designs. Without it all are used."
-    )
-    noise: float = Field(
-        0.0,
-        ge=0,
-        description="Standard deviation of noise added to the offline labels, in standard deviations of the offline "
-        "rewards below the cap. Methods are not told its size.",
-    )
 
 
 class TFBind8Spec(CappedSpec):
