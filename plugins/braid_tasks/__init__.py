@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from braid_core.errors import SpecError
 from braid_core.registry.spec import TaskSpec
 from braid_tasks.capped import CappedSpec
+from braid_tasks.computed import DigitsSpec, EhrlichSpec, ManifoldSpec, RNABindingSpec
 
 if TYPE_CHECKING:
     from braid_tasks.motif import Motif
@@ -18,7 +19,19 @@ if TYPE_CHECKING:
     from braid_tasks.utr import UTR
     from braid_tasks.yeast_promoter import YeastPromoter
 
-__all__ = ["CappedSpec", "MotifSpec", "ShineDalgarnoSpec", "TFBind8Spec", "TableSpec", "UTRSpec", "YeastPromoterSpec"]
+__all__ = [
+    "CappedSpec",
+    "DigitsSpec",
+    "EhrlichSpec",
+    "ManifoldSpec",
+    "MotifSpec",
+    "RNABindingSpec",
+    "ShineDalgarnoSpec",
+    "TFBind8Spec",
+    "TableSpec",
+    "UTRSpec",
+    "YeastPromoterSpec",
+]
 
 ENUMERABLE = 1_000_000
 """The most designs that the motif task lists one by one."""
