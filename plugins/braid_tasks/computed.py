@@ -26,9 +26,6 @@ class PooledSpec(CappedSpec):
     cap: float = Field(
         0.6, gt=0, le=1, description="Quantile of the pool's rewards at or below which designs are offline."
     )
-    n: int | None = Field(
-        1000, ge=4, description="Size of a random subsample of the designs below the cap; without it all are used."
-    )
     unlabelled: Literal["all", "offline"] = Field(
         "all",
         description="The pretraining set. 'all': the pool, without its rewards. 'offline': those of it below the cap "

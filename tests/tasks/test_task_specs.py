@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
-from braid_tasks import MotifSpec, ShineDalgarnoSpec, TableSpec, TFBind8Spec, UTRSpec, YeastPromoterSpec
+from braid_tasks import (
+    DigitsSpec,
+    EhrlichSpec,
+    ManifoldSpec,
+    MotifSpec,
+    RNABindingSpec,
+    ShineDalgarnoSpec,
+    TableSpec,
+    TFBind8Spec,
+    UTRSpec,
+    YeastPromoterSpec,
+)
 from pydantic import ValidationError
 
 from braid_core.registry.spec import TaskSpec
@@ -26,6 +37,11 @@ SPECS: list[TaskSpec] = [
     ),
     MotifSpec(),
     MotifSpec(alphabet="ACDE", length=3, landscape_seed=4, n=10, preference=0),
+    EhrlichSpec(),
+    EhrlichSpec(alphabet="ACD", quantisation=3, landscape_seed=2, n=None, unlabelled="offline"),
+    ManifoldSpec(dim=4, latent=1, noise=0.5),
+    RNABindingSpec(targets=2, target_length=30, pool=500, n=100),
+    DigitsSpec(size=14, recognised=0.9, split_seed=2),
     ShineDalgarnoSpec(),
     ShineDalgarnoSpec(cap=0.5, n=200, noise=0.1, unlabelled="offline"),
     UTRSpec(),
