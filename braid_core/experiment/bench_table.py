@@ -19,6 +19,8 @@ FIGURES = (
     "slack",
     "pinball",
     "pinball_offset",
+    "truth_std",
+    "evaluator_distance",
     "novelty",
     "diversity",
     "naturalness",

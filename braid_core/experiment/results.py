@@ -15,7 +15,10 @@ from braid_core.experiment.designs import Designs
 from braid_core.experiment.metrics import distinct, diversity, mean_or_none, novelty, promise, stats
 from braid_core.experiment.naturalness import Nature
 from braid_core.experiment.spec import RunSpec
-from braid_core.interfaces import LabelledDesigns, Oracle, Task
+from braid_core.interfaces import Doubt, LabelledDesigns, Oracle, Space, Task
+
+DOUBTS = ("truth_std", "evaluator_distance")
+"""Columns that say how far a learned truth can be trusted; empty where the truth is not learned."""
 
 
 @torch.no_grad()
@@ -40,6 +43,7 @@ def design_table(
         "novelty": novelty(x, data.x, task.space),
         "truth": truth,
         "normalised": normalised,
+        **_doubts(task.doubt(x) if task.has_truth else None, x, task.space),
     }
     table = pd.DataFrame(
         {
@@ -53,6 +57,11 @@ def design_table(
         }
     )
     return table, offline
+
+
+def _doubts(doubt: Doubt | None, x: Tensor, space: Space) -> dict[str, Tensor]:
+    """The evaluator's standard error at each design, and how far this is from what the evaluator was trained on."""
+    return {} if doubt is None else dict(zip(DOUBTS, (doubt.std, novelty(x, doubt.designs, space)), strict=True))
 
 
 def results(
@@ -72,19 +81,22 @@ def results(
     steps = [column.step for column in columns]
     history = [{"step": step, **row} for step, row in zip(steps, rows, strict=True) if step is not None]
     rows = [row for step, row in zip(steps, rows, strict=True) if step is None]
+    doubt = task.doubt(data.x) if task.has_truth else None
     own = [row["kl"] for row in rows if row["kl"] is not None]
     return {
         "task": {
             "name": task.name,
             "unit": task.unit,
             "has_truth": task.has_truth,
+            "truth_kind": task.truth_kind if task.has_truth else None,
+            "truth_note": doubt.note if doubt else None,
             "notes": list(task.notes),
             "natural": nature.facts() if nature else None,
             "offline": {"n": len(data), "mean": float(data.y.mean()), "std": data.std, "max": float(data.y.max())},
         },
         "label": spec.label,
         "seed": spec.seed,
-        "rows": [_offline_row(data, offline, task, nature), *rows],
+        "rows": [_offline_row(data, offline, doubt, task, nature), *rows],
         "history": history,
         "oracle": _finite(oracle_quality),
         "kl": own[-1] if own else None,
@@ -97,7 +109,10 @@ def _finite(figures: dict[str, Any]) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in cleaned.items()}
 
 
-def _offline_row(data: LabelledDesigns, truth: Tensor, task: Task, nature: Nature | None) -> dict[str, Any]:
+def _offline_row(
+    data: LabelledDesigns, truth: Tensor, doubt: Doubt | None, task: Task, nature: Nature | None
+) -> dict[str, Any]:
+    doubts = _doubts(doubt, data.x, task.space)
     return {
         "method": "Offline",
         "column": "raw",
@@ -105,6 +120,7 @@ def _offline_row(data: LabelledDesigns, truth: Tensor, task: Task, nature: Natur
         "unique": len(distinct(data.x, task.space)) / len(data),
         "truth": stats(truth),
         "normalised": stats(task.normalise(truth)),
+        **{name: mean_or_none(doubts[name]) if name in doubts else None for name in DOUBTS},
         **_likeness(data.x, nature),
     }
 
@@ -132,6 +148,7 @@ def _row(column: Designs, part: pd.DataFrame, task: Task, nature: Nature | None)
         "conservative": stats(conservative),
         "gap": mean_or_none(predicted - truth),
         **promise(predicted, conservative, truth),
+        **{name: mean_or_none(torch.tensor(part[name].to_numpy())) if name in part else None for name in DOUBTS},
         "novelty": mean_or_none(apart),
         "diversity": diversity(column.x, task.space),
         **_likeness(column.x, nature),

@@ -10,7 +10,7 @@ from braid_core.interfaces.process import Potential, Predict, Process
 from braid_core.interfaces.space import Images, Space, Tokens, Vectors
 from braid_core.interfaces.state import State, Stateful
 from braid_core.interfaces.streams import Streams
-from braid_core.interfaces.task import Task
+from braid_core.interfaces.task import Doubt, Task
 from braid_core.interfaces.transition import CategoricalTransition, GaussianTransition, Transition
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "CategoricalTransition",
     "Condition",
     "ConditionSpec",
+    "Doubt",
     "Executor",
     "GaussianTransition",
     "Images",

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from braid_core.interfaces.oracle import LabelledDesigns
 from braid_core.interfaces.space import Space
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How far a learned truth can be trusted at some designs.
+
+    ``std``: the evaluator's standard error there, in the task's units, as far as it can tell. ``designs``: what it was
+    trained on, to tell how far away the others are. ``note``: what it is, and how it did on measured designs that it
+    had not seen.
+    """
+
+    std: Float[Tensor, " b"]
+    designs: Float[Tensor, " m *event"]
+    note: str
 
 
 class Task(ABC):
@@ -24,6 +40,8 @@ class Task(ABC):
     """What the reward is measured in, for axis labels."""
     has_truth: bool
     """False where designs cannot be evaluated; reports then show predictions only, and say so."""
+    truth_kind: Literal["measured", "computed", "learned"] = "measured"
+    """Where true rewards come from: a complete table of measurements, a computation, or a model of measurements."""
     notes: tuple[str, ...] = ()
     """What a reader of results must know: source and citation, split, pretraining set."""
 
@@ -46,6 +64,13 @@ class Task(ABC):
     @abstractmethod
     def truth(self, x: Float[Tensor, " b *event"]) -> Float[Tensor, " b"]:
         """True rewards in the task's units, NaN where there is none. Raises ``UnsupportedError`` without a truth."""
+
+    def doubt(self, x: Float[Tensor, " b *event"]) -> Doubt | None:
+        """How far :meth:`truth` can be trusted at these designs; None where it is not learned.
+
+        Asked with :meth:`truth`, after every method has finished.
+        """
+        return None
 
     def natural(self) -> Float[Tensor, " n *event"] | None:
         """Natural designs that methods have not seen, for designs to resemble; None where nature made none.

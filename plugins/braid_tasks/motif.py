@@ -24,6 +24,7 @@ class Motif(Task):
     name = "motif"
     unit = "arbitrary units"
     has_truth = True
+    truth_kind = "computed"
 
     def __init__(self, spec: MotifSpec, seed: int) -> None:
         self.spec = spec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources.abc import Traversable
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from braid_core.interfaces import Tokens
 from braid_tasks import UTRSpec
 from braid_tasks.families import families
+from braid_tasks.features import composition, one_hot, upstream_starts, word_counts
 from braid_tasks.library import Library, LibraryTask
 from braid_tasks.packaged import data_file, read_columns
 
@@ -56,3 +58,10 @@ class UTR(LibraryTask):
 
     def _describe(self, library: Library, pretraining: Int[Tensor, " m"]) -> tuple[str, ...]:
         return CITATION, self._split_note(), PRETRAINING[self.spec.unlabelled].format(len(pretraining))
+
+    @staticmethod
+    def _features(letters: Int[np.ndarray, "n l"]) -> tuple[np.ndarray, np.ndarray]:
+        words = [word_counts(letters, k) for k in (1, 2, 3)]
+        ends = one_hot(letters[:, :6]), one_hot(letters[:, -9:])
+        seen = np.hstack([*words, composition(letters, 5), upstream_starts(letters), *ends])
+        return seen, seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources.abc import Traversable
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +13,7 @@ from torch import Tensor
 from braid_core.interfaces import Tokens
 from braid_tasks import YeastPromoterSpec
 from braid_tasks.families import families
+from braid_tasks.features import word_counts
 from braid_tasks.library import Library, LibraryTask
 from braid_tasks.packaged import data_file, read_columns
 
@@ -74,6 +76,11 @@ class YeastPromoter(LibraryTask):
         """The natural promoters that are set aside, read again from the file."""
         library, native = self._read(), _any_of(self._columns()["origin"].to_list(), ("native",))
         return self.space.one_hot(library.letters[native & self._held_out(library)])
+
+    @staticmethod
+    def _features(letters: Int[np.ndarray, "n l"]) -> tuple[np.ndarray, np.ndarray]:
+        words = [word_counts(letters, k) for k in (1, 2, 3, 4, 5)]
+        return np.hstack(words[:4]), np.hstack(words)
 
     def _describe(self, library: Library, pretraining: Int[Tensor, " m"]) -> tuple[str, ...]:
         counts = len(pretraining), len(torch.unique(library.family[pretraining]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import as_file, files
 from typing import Any
 
+import braid_tasks.library as library
 import braid_tasks.utr as utr
 import braid_tasks.yeast_promoter as yeast
 import pandas as pd
@@ -13,8 +14,9 @@ import torch
 from braid_tasks import UTRSpec, YeastPromoterSpec
 from braid_tasks.library import LibraryTask
 from braid_tasks.packaged import read_columns
+from scipy.stats import spearmanr
 
-from braid_core.errors import DataError, SpecError, UnsupportedError
+from braid_core.errors import DataError, SpecError
 from braid_core.interfaces import LabelledDesigns
 
 SPECS = [
@@ -106,13 +108,55 @@ def test_nothing_of_the_rest_is_kept(task: LibraryTask) -> None:
     assert data.variance is None
 
 
-def test_there_is_no_truth_yet(task: LibraryTask) -> None:
-    assert not task.has_truth
+def test_designs_are_valid_as_they_are(task: LibraryTask) -> None:
     x = task.offline().x[:2]
-    with pytest.raises(UnsupportedError, match=r"no true reward[\s\S]*evaluator[\s\S]*shine-dalgarno"):
-        task.truth(x)
     assert task.valid(torch.cat([x, 0.5 * x])).tolist() == [True, True, False, False]
     assert task.normalise(torch.tensor([1.5])).tolist() == [1.5]
+
+
+def test_the_truth_is_learned_from_what_was_set_aside() -> None:
+    task = UTRSpec().build(0)
+    assert (task.has_truth, task.truth_kind) == (True, "learned")
+    held = task._evaluation()
+    x = torch.cat([task.offline().x, held.x[:5], 0.5 * held.x[:1]])
+    x[0, 0, 0] = torch.nan
+    truth, doubt = task.truth(x), task.doubt(x)
+    assert truth[0].isnan()
+    assert doubt.std[0].isnan()
+    assert truth.dtype == doubt.std.dtype == torch.float32
+    # one scale for all: a measured design has the evaluator's reward, not its own
+    assert not torch.isclose(truth[-6:-1], held.y[:5], atol=1e-4).any()
+    assert truth[-6] == truth[-1]
+    # offline UTRs, which it has not seen, and which reach over a part of the range only
+    found = spearmanr(truth[1:-6], task.offline().y[1:]).statistic
+    assert found > 0.7
+    assert float(truth[1:].min()) >= float(held.y.min())
+    assert float(truth[1:].max()) <= float(held.y.max())
+    assert torch.equal(doubt.designs, held.x)
+    assert "10,000 measured designs" in doubt.note
+    assert "% of the variance" in doubt.note
+
+
+def test_one_evaluator_judges_all_runs_of_a_split() -> None:
+    x = UTRSpec().build(0).offline().x[:20]
+    tasks = [UTRSpec().build(0), UTRSpec(cap=0.9, n=500, noise=1, unlabelled="offline").build(3)]
+    first, same = (task._judge()[0] for task in tasks)
+    assert first is same  # also without the cache: it is fitted to equal data with a seed of its own
+    assert torch.equal(tasks[0].truth(x), tasks[1].truth(x))
+    other = UTRSpec(split_seed=1).build(0)
+    assert other._judge()[0] is not first
+    assert not torch.equal(other.truth(x), tasks[0].truth(x))
+
+
+def test_of_a_large_library_whole_families_train_the_evaluator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "MOST", 1000)
+    task = YeastPromoterSpec().build(0)
+    _, data = task._judge()
+    held = task._evaluation()
+    assert data.group is not None
+    assert held.group is not None
+    assert 1000 - 39 <= len(data) <= 1000
+    assert len(data) == int(torch.isin(held.group, data.group).sum())
 
 
 def test_the_offline_utrs_are_those_below_the_cap(utrs: pd.DataFrame) -> None:
