@@ -14,6 +14,8 @@ from braid_core.report.tables import CONSERVATIVE, MEDIAN, scores
 MOST = 20
 LETTERS = 300
 """Letters of a design shown on the page; ``designs.csv`` has all of them."""
+IMAGE = "(image)"
+"""In place of pixels as numbers: the sheet shows them."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ def _candidates(group: Group, method: str, designs: pd.DataFrame) -> Candidates:
     rewards = [column for column in columns if column != "novelty"]
     places = {"novelty": 2} | dict.fromkeys(rewards, decimals(chosen[rewards].to_numpy(dtype=float).ravel()))
     seeds, flagged = len(group.seeds) > 1, not chosen["valid"].all()
+    images = group.members[0].run.manifest.space.get("kind") == "Images"
     headings = [("#", True), *([("seed", True)] if seeds else []), ("design", False)]
     headings += [("predicted ± sd", True), ("conservative", True), *([("true", True)] if group.has_truth else [])]
     headings += [("novelty", True), *([("valid", False)] if flagged else [])]
     rows = []
     for record in chosen.to_dict("records"):
-        row = [number(record["rank"], 0), *([str(record["seed"])] if seeds else []), _cut(str(record["design"]))]
+        design = IMAGE if images else _cut(str(record["design"]))
+        row = [number(record["rank"], 0), *([str(record["seed"])] if seeds else []), design]
         figures = [number(record[column], places[column]) for column in columns]
         sd = number(record["std"], places["predicted"])
         row += [figures[0] if sd == UNKNOWN else f"{figures[0]} ± {sd}", *figures[1:]]

@@ -7,13 +7,14 @@ from braid_core.report.figures.canvas import Plot
 from braid_core.report.figures.frontier import frontier
 from braid_core.report.figures.rehearsal import rehearsal
 from braid_core.report.figures.scatter import scatter
+from braid_core.report.figures.sheet import sheet
 from braid_core.report.figures.tuning import tuning
 from braid_core.report.grouping import Group
 
 
 def plots(group: Group) -> list[Plot]:
     """Every figure that the group's runs allow, in reading order."""
-    single = [boxes(group), scatter(group), frontier(group), rehearsal(group)]
+    single = [boxes(group), sheet(group), scatter(group), frontier(group), rehearsal(group)]
     return [*(plot for plot in single if plot), *tuning(group)]
 
 
