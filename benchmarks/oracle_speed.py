@@ -162,9 +162,16 @@ def scikit_learn(data: LabelledDesigns, x: Tensor) -> None:
     row("scikit-learn, mean only", len(data), seconds, pace(lambda: pipeline.predict(asked)), None)
 
 
+def warm_up() -> None:
+    """What the first training of a process pays once (torch imports its compiler then) is nobody's merit or fault."""
+    task = TFBind8Spec(n=50).build(0)
+    RewardModel(BootstrapSpec().network, task.space, 1, CPU).fit(task.offline(), Streams(0).get("oracle"))
+
+
 def main() -> None:
     """One table for each set of designs."""
     torch.set_num_threads(1)
+    warm_up()
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "gpytorch", "scikit-learn"))
     print(f"{libraries}, Python {platform.python_version()}, {platform.machine()}, one thread, {datetime.now(UTC):%F}")
     for name, spec in {"TF-Bind-8 (both strands)": TFBind8Spec(cap=1), "UTR": UTRSpec(cap=1)}.items():

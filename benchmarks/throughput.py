@@ -90,7 +90,7 @@ def trainer(backbone: NetworkBackbone, batch: int) -> Callable[[int], None]:
         return backbone.process.loss(backbone.predict, x, generator).mean()[None]
 
     def steps(n: int) -> None:
-        train(parameters, loss, lambda: torch.zeros(1), Schedule(n, 2e-3, n, ema=0.99), Silent())
+        train(parameters, loss, lambda _: torch.zeros(1), Schedule(n, 2e-3, n, ema=0.99), Silent())
 
     return steps
 

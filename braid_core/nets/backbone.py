@@ -115,13 +115,13 @@ class TrainedBackbone(Backbone):
             # A small table is judged on each design several times, or validation is noise.
             validation = validation.repeat(-(-2 * batch // held))
 
-            def loss() -> Tensor:
+            def loss(_: Tensor) -> Tensor:
                 self.net.train()
                 pick = torch.randint(len(training), (batch,), generator=generator, device=self.device)
                 return self._loss(data.at(training[pick]), generator, hidden).mean()[None]
 
             @torch.no_grad()
-            def validate() -> Tensor:
+            def validate(_: Tensor) -> Tensor:
                 self.net.eval()
                 source = torch.Generator(self.device).manual_seed(0)  # the same noise every time
                 blocks = [data.at(rows) for rows in torch.split(validation, BLOCK)]

@@ -25,7 +25,7 @@ class StackedConv(nn.Module):
         self, members: int, shape: tuple[int, ...], channels: int, depth: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.members, self.sequence = members, len(shape) == 2
+        self.sequence = len(shape) == 2
         kernel = (1, 5) if self.sequence else (3, 3)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
@@ -44,10 +44,11 @@ class StackedConv(nn.Module):
         # Channels last in memory: grouped convolutions of few channels each take half the time.
         h = h.contiguous(memory_format=torch.channels_last)
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            groups = self.members if layer or own else 1
+            groups = len(weight) if layer or own else 1
             update = F.silu(self._convolve(h, weight.flatten(0, 1), bias.flatten(), 2**layer, groups))
-            h = self._pooled(h + update if layer else update, layer)
-        return h.movedim(1, -1).reshape(len(h), -1, self.members, h.shape[1] // self.members).movedim(2, 0).flatten(2)
+            # SiLU's gradient needs its input, not what it gave: the sum may overwrite that.
+            h = self._pooled(update.add_(h) if layer else update, layer)
+        return h.movedim(1, -1).reshape(len(h), -1, *self.biases[-1].shape).movedim(2, 0).flatten(2)
 
     def _convolve(self, h: Tensor, weight: Tensor, bias: Tensor, dilation: int, groups: int) -> Tensor:
         if self.sequence:

@@ -34,9 +34,8 @@ class StackedMLP(nn.Module):
         spare = not torch.is_grad_enabled()
         for weight, bias in list(zip(self.weights, self.biases, strict=True))[:-1]:
             update = F.silu(torch.baddbmm(bias, h, weight), inplace=spare)
-            if h.shape == update.shape:
-                update = update.add_(h) if spare else h + update
-            h = update
+            # SiLU's gradient needs its input, not what it gave: the sum may overwrite that.
+            h = update.add_(h) if h.shape == update.shape else update
         return h
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "m b n_out"]:

@@ -67,7 +67,7 @@ class RewardModel(Stateful):
             0, -len(event) - 2
         )  # (g b), or (m g b), then the event
         hidden = self.mlp.hidden(self._trunk(rows.flatten(int(own), int(own) + 1), own))
-        return hidden.reshape(self.members, len(forms), -1, hidden.shape[-1]).mean(1)
+        return hidden.reshape(len(hidden), len(forms), -1, hidden.shape[-1]).mean(1)
 
     def _trunk(self, rows: Tensor, own: bool) -> Tensor:
         if self.conv is None:
@@ -110,20 +110,22 @@ class RewardModel(Stateful):
         self.location, self.scale = training.y.mean(), data.y.std()
         (target, weight), (held, held_weight) = (self._standardise(part) for part in (training, validation))
         rows, size = _resamples(training, self.members if resample else 0, generator)
+        rows = rows.expand(self.members, -1)
 
-        def loss() -> Tensor:
+        def loss(left: Tensor) -> Tensor:
+            # Drawn for all, so that no member's batches depend on which others have finished.
             share = torch.rand(self.members, self.spec.batch, generator=generator, device=self.device)
-            index = rows.expand(self.members, -1).gather(1, (share * size[:, None]).long())
+            index = rows.gather(1, (share * size[:, None]).long())[left]
             error = self._standardised(training.x[index]) - target[index]
             return (weight[index] * error.square()).mean(1)
 
         @torch.no_grad()
-        def validate() -> Tensor:
+        def validate(_: Tensor) -> Tensor:
             values = torch.cat([self._standardised(block) for block in torch.split(validation.x, BLOCK)], dim=1)
             return (held_weight * (values - held).square()).mean(1)
 
         schedule = Schedule(self.spec.train_steps, self.spec.learning_rate, weight_decay=self.spec.weight_decay)
-        train(self._parameters(), loss, validate, schedule, log)
+        train(self._parameters(), loss, validate, schedule, log, self.members)
         for parameter in self._parameters():
             parameter.requires_grad_(False)
 

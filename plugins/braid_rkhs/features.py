@@ -115,18 +115,15 @@ class NystroemFeatures(KernelFeatures):
     def fitted(
         cls, space: Space, sample: Float[Tensor, " n *event"], gamma: float, components: int, seed: int
     ) -> NystroemFeatures:
-        from sklearn.kernel_approximation import Nystroem  # slow to import, and needed for fitting alone
-
         features = cls(space)
         landmarks = sample[:components].double()
         centre, width = _centre(sample[:components]), landmarks.new_tensor(2 * gamma).sqrt()
         points = (landmarks.flatten(1) - centre) * width
         features.constants = Constants(centre=centre, width=width, points=points)
-        kernel = features._kernel(features._forms(landmarks)).cpu().numpy()
-        sampler = Nystroem(kernel="precomputed", n_components=len(points), random_state=seed).fit(kernel)
-        _, root, directions = torch.linalg.svd(torch.from_numpy(sampler.normalization_).to(points))  # root: K's ^(−½)
-        kept = root * math.sqrt(RESOLVED) <= root.min()
-        projection = (directions[kept] * root[kept, None]).T
+        # One symmetric decomposition; scikit-learn's `Nystroem`, to which tests hold this, takes a general one.
+        values, directions = torch.linalg.eigh(features._kernel(features._forms(landmarks)))
+        kept = values >= RESOLVED * values[-1]
+        projection = directions[:, kept] * values[kept].rsqrt()
         features.constants = Constants(centre=centre, width=width, points=points, projection=projection)
         return features
 

@@ -183,7 +183,7 @@ def _error(features: Features, ridge: Ridge, held: LabelledDesigns) -> float:
 
 def _typical_distance(sample: Float[Tensor, " n *event"]) -> float:
     """The median distance between two of the first designs."""
-    flat = sample[:MOST_PAIRED].double().flatten(1)
+    flat = sample[:MOST_PAIRED].flatten(1)
     return float(torch.pdist(flat).median())
 
 

@@ -177,7 +177,7 @@ def test_every_validation_is_the_same_question() -> None:
     model, chain = watched()
     model.fit(designs(), seeded())
     first, *others = chain.validated
-    assert len(others) > 1
+    assert others
     assert all(torch.equal(a, b) for later in others for a, b in zip(first[:2], later[:2], strict=True))
 
 
@@ -190,7 +190,7 @@ def test_the_best_validated_weights_are_kept() -> None:
     source.set_state(state)
     with torch.no_grad():
         kept = float(GaussianChain(2, 5).loss(model.predict, x, source).mean())
-    assert kept == pytest.approx(min(chain.values[1:]))
+    assert kept == pytest.approx(min(chain.values))
     assert kept < chain.values[-1]
 
 

@@ -17,18 +17,23 @@ class Walk:
     """Parameters that grow steadily by Adam, one entry per member, past the ``best`` place of their validation."""
 
     def __init__(self, *best: float) -> None:
-        self.w, self.best, self.seen = nn.Parameter(torch.zeros(len(best), 2)), torch.tensor(best), 0
+        self.w, self.best = nn.Parameter(torch.zeros(len(best), 2)), torch.tensor(best)
+        self.stacks: list[list[int]] = []
 
-    def loss(self) -> Tensor:
-        self.seen += 1
+    @property
+    def seen(self) -> int:
+        return len(self.stacks)
+
+    def loss(self, left: Tensor) -> Tensor:
+        self.stacks.append(left.tolist())
         return -self.w.sum(1)
 
-    def validate(self) -> Tensor:
-        return (self.w.detach().mean(1) - self.best).square()
+    def validate(self, left: Tensor) -> Tensor:
+        return (self.w.detach().mean(1) - self.best[left]).square()
 
     def train(self, steps: int = 100, log: Heard | None = None, **options: float) -> Tensor:
         schedule = Schedule(steps, 0.1, **{"every": 1, "patience": 1000, **options})
-        return train([self.w], self.loss, self.validate, schedule, log or Heard())
+        return train([self.w], self.loss, self.validate, schedule, log or Heard(), len(self.best))
 
 
 @pytest.mark.parametrize("best", [(1.0,), (1.0, 2.0, 100.0)])
@@ -54,7 +59,7 @@ def test_gradients_of_any_strides_are_taken_as_they_are() -> None:
 
     w, v = nn.Parameter(torch.zeros(3, 5)), nn.Parameter(torch.zeros(3, 5))
     assert not torch.autograd.grad(loss(v).sum(), v)[0].is_contiguous()
-    train([w], lambda: loss(w), lambda: -w.detach().square().sum()[None], Schedule(1, 0.1, every=1), Heard())
+    train([w], lambda _: loss(w), lambda _: -w.detach().square().sum()[None], Schedule(1, 0.1, every=1), Heard())
     loss(v).sum().backward()
     torch.optim.AdamW([v], lr=0.1, weight_decay=0, fused=False).step()
     torch.testing.assert_close(w, v)
@@ -75,6 +80,21 @@ def test_it_stops_when_no_member_improves_any_more() -> None:
     assert all(figures["loss"] >= 0 for _, _, figures in log.steps)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_member_trains_as_it_would_alone(ema: float) -> None:
+    """Whoever has finished leaves the stack, and takes its moments and its average along."""
+    places = (1.0, 2.0, 0.5, 100.0)
+    together = Walk(*places)
+    values = together.train(patience=5, ema=ema)
+    for member, place in enumerate(places):
+        alone = Walk(place)
+        torch.testing.assert_close(alone.train(patience=5, ema=ema), values[member : member + 1])
+        torch.testing.assert_close(alone.w[0], together.w[member])
+        assert sum(member in stack for stack in together.stacks) == alone.seen
+    order = [stack for step, stack in enumerate(together.stacks) if step == 0 or stack != together.stacks[step - 1]]
+    assert order == [[0, 1, 2, 3], [0, 1, 3], [1, 3], [3]]
+
+
 def test_it_validates_every_so_often_and_at_the_end() -> None:
     walk, log = Walk(1.0), Heard()
     walk.train(steps=25, every=10, log=log)
@@ -85,19 +105,19 @@ def test_it_validates_every_so_often_and_at_the_end() -> None:
 def test_diverged_training_says_so(broken: Callable[[Tensor], Tensor]) -> None:
     w = nn.Parameter(torch.ones(2, 2))
     with pytest.raises(BraidError, match=r"diverged(.|\n)*learning rate 0.1"):
-        train([w], lambda: w.sum(1), lambda: broken(w.detach()), Schedule(3, 0.1, every=1), Heard())
+        train([w], lambda _: w.sum(1), lambda _: broken(w.detach()), Schedule(3, 0.1, every=1), Heard(), 2)
 
 
 def test_one_diverged_member_is_enough() -> None:
     w = nn.Parameter(torch.ones(2, 2))
     with pytest.raises(BraidError, match="diverged"):
-        train([w], lambda: w.sum(1), lambda: torch.tensor([1.0, torch.nan]), Schedule(3, 0.1, every=1), Heard())
+        train([w], lambda _: w.sum(1), lambda _: torch.tensor([1.0, torch.nan]), Schedule(3, 0.1, every=1), Heard(), 2)
 
 
 def test_a_passing_nan_does_not_cost_the_best_weights() -> None:
     walk = Walk(1.0)
     honest = walk.validate
-    walk.validate = lambda: honest() if walk.seen < 30 else torch.tensor([torch.nan])
+    walk.validate = lambda left: honest(left) if walk.seen < 30 else torch.tensor([torch.nan])
     assert float(walk.train()) < 0.01
     assert walk.w.detach().mean() == pytest.approx(1, abs=0.06)
 
@@ -127,14 +147,14 @@ def test_the_averaged_weights_are_what_is_validated_and_kept() -> None:
     walk, seen = Walk(1.0), []
     honest = walk.validate
 
-    def watched() -> Tensor:
+    def watched(left: Tensor) -> Tensor:
         seen.append(walk.w.detach().clone())
-        return honest()
+        return honest(left)
 
     walk.validate = watched
     values = walk.train(ema=0.95)
-    torch.testing.assert_close(values, honest())  # the kept weights are those of the best validation …
-    assert float(honest()) < 1e-2
+    torch.testing.assert_close(values, honest(torch.arange(1)))  # the kept weights are those of the best validation …
+    assert float(values) < 1e-2
     plain = Walk(1.0)
     plain.train()
     assert len(seen) > 20
@@ -142,7 +162,7 @@ def test_the_averaged_weights_are_what_is_validated_and_kept() -> None:
     assert any(torch.equal(walk.w.detach(), one) for one in seen)  # … as they were validated
     raw, taken = Walk(1e9), []
     far = raw.validate
-    raw.validate = lambda: (taken.append(raw.w.detach().clone()), far())[1]
+    raw.validate = lambda left: (taken.append(raw.w.detach().clone()), far(left))[1]
     raw.train()
     assert bool((seen[30] < taken[30]).all())  # an average lags behind steadily growing weights
 
