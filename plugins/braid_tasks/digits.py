@@ -74,6 +74,7 @@ class Digits(Task):
     name = "digits"
     unit = "slant, columns per row"
     has_truth = True
+    truth_kind = "computed"
 
     def __init__(self, spec: DigitsSpec, seed: int) -> None:
         self.spec = spec

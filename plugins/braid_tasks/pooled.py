@@ -35,6 +35,7 @@ class PooledTask(Task):
 
     spec: PooledSpec
     has_truth = True
+    truth_kind = "computed"
 
     def __init__(self, spec: PooledSpec, seed: int) -> None:
         self.spec = spec

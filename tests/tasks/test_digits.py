@@ -80,6 +80,7 @@ def test_images_are_those_of_mnist() -> None:
 def test_offline_digits_lean_less_and_are_not_set_aside(size: int) -> None:
     task = DigitsSpec.model_validate({"size": size}).build(0)
     assert task.space == Images(1, size, size)
+    assert (task.has_truth, task.truth_kind) == (True, "computed")
     data, unlabelled, held = task.offline(), task.unlabelled(), task.natural()
     assert (len(data), len(unlabelled), len(held)) == (1500, 2500, 2500)
     assert not rows(unlabelled) & rows(held)

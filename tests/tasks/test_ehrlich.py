@@ -121,6 +121,7 @@ def test_offline_designs_are_the_worse_ones_of_the_pool() -> None:
     assert float(task.truth(task.unlabelled()).max()) <= float(rewards.quantile(0.6))
     assert data.x.untyped_storage().nbytes() == data.x.numel() * 4
     assert "banned" in task.notes[1]
+    assert (task.has_truth, task.truth_kind) == (True, "computed")
 
 
 def test_the_landscape_has_its_own_seed() -> None:
