@@ -44,6 +44,7 @@ class Judge(nn.Module):
         return answers.softmax(1)[:, :DIGITS]
 
 
+@torch.enable_grad()  # asked while designs are drawn, without gradients
 def train_judge(x: Float[Tensor, "n 1 h w"], label: Int[Tensor, " n"], generator: torch.Generator) -> Judge:
     """A judge of images in [-1, 1] like ``x``; ``generator`` draws its weights and what it is shown."""
     judge = Judge(x.shape[-1], generator)

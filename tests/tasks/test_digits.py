@@ -153,7 +153,8 @@ def test_the_judge_is_the_same_for_all_seeds_and_sees_only_what_is_set_aside(
 
 
 def test_a_judge_can_be_trained_twice_the_same(task: Digits) -> None:
-    again = judge_of.__wrapped__(14, 0.5, 0)
+    with torch.no_grad():  # as a run asks
+        again = judge_of.__wrapped__(14, 0.5, 0)
     x = task.unlabelled()[:50]
     assert torch.equal(again.digits(x), judge_of(14, 0.5, 0).digits(x))
 
