@@ -29,8 +29,8 @@ def composition(letters: Int[np.ndarray, "n l"], parts: int) -> Float32[np.ndarr
 
 def one_hot(letters: Int[np.ndarray, "n l"]) -> Float32[np.ndarray, "n f"]:
     """The letters themselves."""
-    x: np.ndarray = letters[:, :, None] == np.arange(4)
-    return x.reshape(len(letters), -1).astype(np.float32)
+    x: np.ndarray = np.eye(4, dtype=np.float32)[letters]
+    return x.reshape(len(letters), 4 * letters.shape[1])
 
 
 def upstream_starts(letters: Int[np.ndarray, "n l"]) -> Float32[np.ndarray, "n f"]:
