@@ -24,6 +24,7 @@ from braid_core.report.regret import Column, regret
 from braid_core.report.svg import inline, png, svg
 from braid_core.report.tables import DESIGNS, cells, delivered, grid, quality, summary
 from braid_core.report.theme import DARK, css_name
+from braid_core.report.truth import truth
 
 GLOSSARY = (
     ("raw, selected", "the first draws of a method; the best of many draws by the method's own score, each once"),
@@ -33,6 +34,10 @@ GLOSSARY = (
     ("conservative", "predicted minus the penalty for what the oracle does not know"),
     ("gap", "predicted minus true: positive means that the oracle promised too much"),
     ("coverage", "share of designs that are at least as good as their conservative score"),
+    (
+        "s.e. of truth",
+        "standard error of the evaluator at the designs, as far as it can tell, where the truth is learned",
+    ),
     ("missing", "designs whose true reward nobody knows; true figures are those of the others"),
     ("valid, unique", "share of designs that could be made and measured; share of different ones"),
     ("novelty", "mean distance to the nearest offline design"),
@@ -65,6 +70,7 @@ class Section:
     benchmark: Benchmark | None
     compared: list[tuple[bool, Sequence[str]]]
     provenance: Provenance
+    truth: list[str]
 
 
 def write_page(groups: Sequence[Group], out: Path, sections: Sequence[str] = (), left_out: Sequence[str] = ()) -> Path:
@@ -109,6 +115,7 @@ def _section(group: Group, slug: str, beside: Path) -> Section:
         benchmark=table,
         compared=compared(group, table) if table else [],
         provenance=provenance(group),
+        truth=truth(group),
     )
 
 

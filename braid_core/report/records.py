@@ -54,6 +54,8 @@ class Row(Record):
     conservative: Stats | None = None
     gap: Figure = None
     coverage: Figure = None
+    truth_std: Figure = None
+    evaluator_distance: Figure = None
     novelty: Figure = None
     diversity: Figure = None
     kl: Figure = None
@@ -80,6 +82,8 @@ class TaskFacts(Record):
     name: str
     unit: str = ""
     has_truth: bool
+    truth_kind: str | None = None
+    truth_note: str | None = None
     notes: tuple[str, ...] = ()
     offline: Offline
 

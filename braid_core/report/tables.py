@@ -45,6 +45,8 @@ PREDICTED = Quantity("mean_predicted", "predicted", "unit", _stat("predicted", "
 CONSERVATIVE = Quantity("mean_conservative", "conservative", "unit", _stat("conservative", "mean"))
 GAP = Quantity("gap", "gap", "unit", lambda row: row.gap)
 COVERAGE = Quantity("coverage", "coverage", "share", lambda row: row.coverage)
+TRUTH_STD = Quantity("truth_std", "s.e. of truth", "unit", lambda row: row.truth_std)
+EVALUATOR = Quantity("evaluator_distance", "evaluator", "distance", lambda row: row.evaluator_distance)
 MISSING = Quantity("missing", "missing", "count", lambda row: row.missing)
 VALID = Quantity("valid", "valid", "share", lambda row: row.valid)
 UNIQUE = Quantity("unique", "unique", "share", lambda row: row.unique)
@@ -57,14 +59,16 @@ WIDTH = 100
 WITH_TRUTH = (MEDIAN, MAXIMUM, MEAN, GAP, COVERAGE)
 WITHOUT_TRUTH = (PREDICTED, CONSERVATIVE)
 DESIGNS = (VALID, UNIQUE, NOVELTY, DIVERSITY, KL)
-ALL = (MEDIAN, MAXIMUM, MEAN, PREDICTED, CONSERVATIVE, GAP, COVERAGE, MISSING, *DESIGNS)
+ALL = (MEDIAN, MAXIMUM, MEAN, PREDICTED, CONSERVATIVE, GAP, COVERAGE, TRUTH_STD, EVALUATOR, MISSING, *DESIGNS)
 
 
 def quality(group: Group) -> tuple[Quantity, ...]:
     """The columns that say how good the designs are; without a truth, predictions are all there is."""
     if not group.has_truth:
         return WITHOUT_TRUTH
-    return (*WITH_TRUTH, MISSING) if any(entry.row.missing for entry in group.entries) else WITH_TRUTH
+    learned = (TRUTH_STD,) if any(entry.row.truth_std is not None for entry in group.entries) else ()
+    missing = (MISSING,) if any(entry.row.missing for entry in group.entries) else ()
+    return (*WITH_TRUTH, *learned, *missing)
 
 
 def over_seeds(entries: Sequence[Entry], quantity: Quantity) -> tuple[float | None, float | None]:
