@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from braid_core.nets.layers import convolution, linear
 
 DIGITS = 10
-STEPS, BATCH, RATE = 500, 128, 5e-3
+STEPS, BATCH, RATE = 800, 128, 5e-3
 SHEAR, BEYOND = 0.9, (1.6, 4.0)
 """Digits are shown with a slant of up to ``SHEAR`` more or less; with one in ``BEYOND`` nobody reads them."""
 
@@ -19,8 +19,8 @@ class Judge(nn.Module):
     """Two convolutions and a layer, over eleven answers: the ten digits, and none.
 
     A classifier of ten classes is sure of anything, noise above all. This one is trained to answer none to noise, to
-    blank, blotted and scrambled images, to two digits on top of each other, and to digits that lean too far; and to
-    read digits at any slant up to that, since designs lean more than the data do.
+    blank, blotted, scrambled and torn images, to two digits at once, and to digits that lean too far; and to read
+    digits at any slant up to that, since designs lean more than the data do.
     """
 
     def __init__(self, size: int, generator: torch.Generator) -> None:
@@ -83,15 +83,19 @@ def _moved(x: Float[Tensor, "b 1 h w"], generator: torch.Generator) -> Tensor:
 
 
 def _spoiled(x: Float[Tensor, "n 1 h w"], label: Int[Tensor, " n"], generator: torch.Generator) -> Tensor:
-    """Images that show no digit: an eighth of a batch of each of four kinds."""
+    """Images that show no digit: an eighth of a batch of each of six kinds."""
     n = BATCH // 8
     row, other = (torch.randint(len(x), (n,), generator=generator) for _ in range(2))
     differ = label[row] != label[other]
-    shift = _uniform(2 * n, -0.3, 0.3, generator).reshape(-1, 2)
-    overlaid = torch.maximum(x[row], _sheared(x[other], torch.zeros(n), shift))[differ]
+    moved = _sheared(x[other], torch.zeros(n), _uniform(2 * n, -0.3, 0.3, generator).reshape(-1, 2))
+    overlaid, ghosts = torch.maximum(x[row], moved)[differ], ((x[row] + x[other]) / 2)[differ]
     sign = torch.randint(2, (n,), generator=generator) * 2 - 1
     leaning = _sheared(x[other], sign * _uniform(n, *BEYOND, generator), torch.zeros(n, 2))
-    return torch.cat([overlaid, leaning, _scrambled(x[row], generator), _noise(n, x.shape[-1], generator)])
+    scrambled, warped = _scrambled(x[row], generator), _warped(x[other], generator)
+    none = torch.cat([overlaid, ghosts, leaning, scrambled, warped])
+    noise = _uniform(len(none), 0, 0.25, generator)[:, None, None, None]
+    none = (none + noise * torch.randn(none.shape, generator=generator)).clamp(-1, 1)
+    return torch.cat([none, _noise(n, x.shape[-1], generator)])
 
 
 def _scrambled(x: Float[Tensor, "b 1 h w"], generator: torch.Generator) -> Tensor:
@@ -102,6 +106,16 @@ def _scrambled(x: Float[Tensor, "b 1 h w"], generator: torch.Generator) -> Tenso
     order = torch.rand(n, 1, parts.shape[2], generator=generator).argsort(2).expand_as(parts)
     mixed = F.fold(parts.gather(2, order), whole, block, stride=block)
     return F.pad(mixed, (0, x.shape[-1] - whole) * 2, value=-1.0)
+
+
+def _warped(x: Float[Tensor, "b 1 h w"], generator: torch.Generator) -> Tensor:
+    """Strokes torn to and fro: each pixel comes from elsewhere, neighbours from about the same place."""
+    still = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).expand(len(x), 2, 3)
+    grid = F.affine_grid(still, list(x.shape), align_corners=False)
+    coarse = torch.randn(len(x), 2, 5, 5, generator=generator)
+    field = F.interpolate(coarse, size=x.shape[2:], mode="bilinear").permute(0, 2, 3, 1)
+    strength = _uniform(len(x), 0.3, 0.6, generator)[:, None, None, None]
+    return F.grid_sample(x + 1, grid + strength * field, align_corners=False) - 1
 
 
 def _noise(n: int, size: int, generator: torch.Generator) -> Tensor:

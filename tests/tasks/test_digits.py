@@ -9,7 +9,7 @@ import pytest
 import torch
 from braid_tasks import DigitsSpec
 from braid_tasks.digits import Digits, images, judge_of, slant
-from braid_tasks.recognition import Judge
+from braid_tasks.recognition import Judge, _scrambled
 from pydantic import ValidationError
 
 from braid_core.errors import PluginError, SpecError
@@ -115,7 +115,7 @@ def test_the_seed_draws_the_subsample_only() -> None:
 
 def test_the_judge_knows_digits_it_has_not_seen_and_nothing_else(task: Digits) -> None:
     x = task.unlabelled()
-    assert float(task.valid(x).float().mean()) > 0.85
+    assert float(task.valid(x).float().mean()) > 0.8
     judge, (every, label) = judge_of(14, 0.5, 0), images(14)
     shown = {image.numpy().tobytes(): int(digit) for image, digit in zip(every, label, strict=True)}
     answers = judge.digits(x).argmax(1)
@@ -129,6 +129,7 @@ def test_the_judge_knows_digits_it_has_not_seen_and_nothing_else(task: Digits) -
         "uniform": torch.rand(noise.shape, generator=seeded(2)) * 2 - 1,
         "pixels in another order": x[:500].flatten(1)[:, order].reshape(-1, 1, 14, 14),
         "negatives": -x[:500],
+        "scrambled": _scrambled(x[:500], seeded(3)),
         "paper": -torch.ones(1, 1, 14, 14),
         "ink": torch.ones(1, 1, 14, 14),
         "beyond ink": torch.full((1, 1, 14, 14), 9.0),
