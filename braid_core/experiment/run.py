@@ -24,7 +24,7 @@ from braid_core.experiment.models import load_backbone, load_oracle, load_sample
 from braid_core.experiment.naturalness import Nature
 from braid_core.experiment.regret import regret
 from braid_core.experiment.results import design_table, results
-from braid_core.experiment.selection import Selection, select
+from braid_core.experiment.selection import Selection, halves, select
 from braid_core.experiment.selection import automatic as chooses_budget
 from braid_core.experiment.spec import RunSpec, parse_spec
 from braid_core.experiment.store import METRICS, Stage, Store
@@ -69,6 +69,8 @@ def run(
         device, task = pick_device(spec.device), spec.task.build(spec.seed)
         for part in (with_scale(spec.oracle, 1.0), spec.backbone):  # what cannot be built for this space says so
             part.build(task.space, device)
+        if chooses_budget(spec.objective):  # and so does a table that is too small to rehearse on
+            halves(task.offline(), Streams(spec.seed))
         record = manifest(spec, task.space, device, command)
         manager = hook_manager(*hooks)
 

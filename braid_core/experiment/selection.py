@@ -128,7 +128,7 @@ def select(
     Raises :class:`DataError` where the lower part of the table is too small, or nothing is above it.
     """
     space, device = drawing.task.space, pretrained.device
-    fitted, judged = _halves(data, streams)
+    fitted, judged = halves(data, streams)
     if scale_is_automatic(oracle):  # from what the rehearsal may know
         oracle = with_scale(oracle, calibrate(oracle, fitted, space, device, streams, log).scale(oracle))
     believer = oracle.build(space, device)
@@ -160,7 +160,7 @@ def select(
     return Selection(tuple(rungs), _quality(judged, space, streams), choose(rungs, drawing.n))
 
 
-def _halves(data: LabelledDesigns, streams: Streams) -> tuple[LabelledDesigns, LabelledDesigns]:
+def halves(data: LabelledDesigns, streams: Streams) -> tuple[LabelledDesigns, LabelledDesigns]:
     """What the rehearsed oracle learns, half of the lower part, and all the rest, for the judge; no group in both.
 
     A group counts by its mean reward, or its copies would be parted by their noise.

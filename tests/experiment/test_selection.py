@@ -15,7 +15,7 @@ from torch import Tensor
 
 from braid_core.errors import BraidError, DataError, SpecError
 from braid_core.experiment.run import run
-from braid_core.experiment.selection import Judge, Rung, _halves, automatic, budgets, choose
+from braid_core.experiment.selection import Judge, Rung, automatic, budgets, choose, halves
 from braid_core.interfaces import Images, LabelledDesigns, Problem, Streams, Tokens, Vectors
 from braid_core.tuning.price import price
 from tests.checks import seeded
@@ -124,7 +124,7 @@ def labelled(y: Tensor, group: Tensor | None = None) -> LabelledDesigns:
 def test_oracle_and_judge_of_the_rehearsal_share_no_measurement() -> None:
     """Or the judge would take noise that the oracle has fitted for reward."""
     data = labelled(torch.randn(400, generator=seeded()))
-    fitted, judged = _halves(data, Streams(0))
+    fitted, judged = halves(data, Streams(0))
     assert sorted(torch.cat([fitted.x, judged.x]).flatten().tolist()) == list(range(400))
     assert len(fitted) == 160
     assert float(fitted.y.max()) <= float(data.y.quantile(0.8)) < float(judged.y.max())
@@ -134,7 +134,7 @@ def test_groups_stay_together_and_count_by_their_mean() -> None:
     group = torch.arange(400) // 4
     noise = torch.randn(400, generator=seeded())
     data = labelled(group / 100 + noise, group)
-    fitted, judged = _halves(data, Streams(0))
+    fitted, judged = halves(data, Streams(0))
     assert not set(fitted.group.tolist()) & set(judged.group.tolist())
     means = (data.y.view(100, 4)).mean(1)
     assert float(means[fitted.group].max()) <= float(means.repeat_interleave(4).quantile(0.8))
@@ -143,7 +143,7 @@ def test_groups_stay_together_and_count_by_their_mean() -> None:
 def test_a_table_without_a_top_has_nothing_to_rehearse_for() -> None:
     y = torch.randn(400, generator=seeded()).clamp(max=0.2)  # two fifths tie at the maximum
     with pytest.raises(DataError, match="0 of higher"):
-        _halves(labelled(y), Streams(0))
+        halves(labelled(y), Streams(0))
 
 
 def test_other_oracles_can_be_rehearsed(tmp_path: Path) -> None:
@@ -151,10 +151,11 @@ def test_other_oracles_can_be_rehearsed(tmp_path: Path) -> None:
     assert read(run(spec, tmp_path))["selection"]["chosen"] > 0
 
 
-def test_too_small_a_table_is_refused_before_tuning(tmp_path: Path) -> None:
+def test_too_small_a_table_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too few for a rehearsal") as caught:
         run(tiny(**{**AUTO, "task": {"n": 60}}), tmp_path)
     assert "give kl_budget, or alpha, a number" in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_run_nobody_chooses() -> None:
