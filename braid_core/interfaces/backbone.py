@@ -61,7 +61,7 @@ class Backbone(Stateful):
 
     @abstractmethod
     def fresh(self, condition: ConditionSpec | None) -> Self:
-        """An untrained twin of the same architecture, with the given condition."""
+        """An untrained twin of equal architecture and encoding of designs, with the given condition."""
 
     @abstractmethod
     def tunable(self) -> Tunable:

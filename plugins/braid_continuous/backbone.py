@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +20,7 @@ from braid_core.nets.spec import PretrainingSpec
 class GaussianBackbone(NetworkBackbone):
     """The chain runs on scaled designs (:class:`Scaling`); ``fit`` learns the scaling, ``decode`` undoes it.
 
-    So what the process calls a design, x̂0 above all, is a latent: decode it before an oracle sees it.
+    A fresh twin of a fitted model keeps its scaling, so that both are chains of the same latents and have a KL. What the process calls a design, x̂0 above all, is a latent: decode it before an oracle sees it.
     """
 
     def __init__(
@@ -33,9 +35,17 @@ class GaussianBackbone(NetworkBackbone):
     ) -> None:
         super().__init__(process, spec, device, condition, out=out, timed=timed)
         self.scaling = Scaling.none(process.space, device)
+        self._known, self._inherited = False, False
 
     def _learn_encoding(self, designs: Float[Tensor, " n *event"]) -> None:
-        self.scaling = Scaling.of(designs, self.process.space)
+        if not self._inherited:
+            self.scaling = Scaling.of(designs, self.process.space)
+        self._known = True
+
+    def fresh(self, condition: ConditionSpec | None) -> Self:
+        twin = super().fresh(condition)
+        twin.scaling, twin._inherited = self.scaling, self._known
+        return twin
 
     def encode(self, designs: Float[Tensor, " b *event"]) -> Float[Tensor, " b *latent"]:
         return self.scaling.encode(designs)
@@ -53,7 +63,7 @@ class GaussianBackbone(NetworkBackbone):
         scaling = Scaling.stored(state.under("scaling"), self.process.space)
         network = {name: t for name, t in state.tensors.items() if not name.startswith("scaling.")}
         super().load_state(State(network, state.meta))
-        self.scaling = scaling
+        self.scaling, self._known = scaling, True
 
 
 def gaussian(spec: GaussianSpec, space: Space, device: torch.device) -> GaussianBackbone:

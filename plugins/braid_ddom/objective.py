@@ -30,8 +30,8 @@ class Conditional(Sampler):
     """Draws from the conditional ``twin``, told the reward ``target`` in standardised units, with guidance γ.
 
     The KL of a design is Σ_k KL(step k of the guided twin ‖ the pretrained step), exact, along its own path. It is left
-    out (None) where it is not to be had: if a step of the chain has no noise, and if twin and pretrained model encode
-    designs differently, as ``gaussian`` does, whose twin scales by the table: then they are chains of different things.
+    out (None) where it is not to be had: if a step of the chain has no noise, and if a foreign backbone's twin encodes
+    designs in another way than the pretrained model: then they are chains of different things.
     """
 
     def __init__(self, twin: Backbone, pretrained: Backbone, gamma: float, target: float | None = None) -> None:
