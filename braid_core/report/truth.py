@@ -49,5 +49,5 @@ def _doubtful(group: Group, found: dict[str, float], best: str) -> str:
     places = decimals([apart, std])
     return (
         f"{best} and {second} differ by {number(apart, places)} in the median, with a standard error of the truth of "
-        f"{number(std, places)}: which of them is better is not known, however many seeds agree."
+        f"{number(std, places)}: so small a difference may be the evaluator's, however many seeds agree."
     )

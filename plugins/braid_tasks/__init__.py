@@ -10,19 +10,20 @@ from braid_core.errors import SpecError
 from braid_core.registry.spec import TaskSpec
 from braid_tasks.capped import CappedSpec
 from braid_tasks.computed import DigitsSpec, EhrlichSpec, ManifoldSpec, RNABindingSpec
+from braid_tasks.libraries import EnhancerSpec, HeldOutSpec, UTRSpec, YeastPromoterSpec
 
 if TYPE_CHECKING:
     from braid_tasks.motif import Motif
     from braid_tasks.shine_dalgarno import ShineDalgarno
     from braid_tasks.table import Table
     from braid_tasks.tf_bind_8 import TFBind8
-    from braid_tasks.utr import UTR
-    from braid_tasks.yeast_promoter import YeastPromoter
 
 __all__ = [
     "CappedSpec",
     "DigitsSpec",
     "EhrlichSpec",
+    "EnhancerSpec",
+    "HeldOutSpec",
     "ManifoldSpec",
     "MotifSpec",
     "RNABindingSpec",
@@ -104,82 +105,6 @@ class ShineDalgarnoSpec(CappedSpec):
         from braid_tasks.shine_dalgarno import ShineDalgarno
 
         return ShineDalgarno(self, seed)
-
-
-class HeldOutSpec(CappedSpec):
-    """What tasks share that set a part of a measured library aside for an evaluator."""
-
-    cap: float = Field(
-        0.6,
-        gt=0,
-        le=1,
-        description="Quantile of the rewards that were not set aside, at or below which designs are offline.",
-    )
-    held_out: float = Field(
-        0.5,
-        ge=0.05,
-        le=0.95,
-        description="Share of the measured designs that is set aside for an evaluator, whole families of near-copies "
-        "together; methods see neither these designs nor their rewards.",
-    )
-    split_seed: int = Field(
-        0,
-        ge=0,
-        description="Draws what is set aside, so that runs of all seeds are judged by the same evaluator; the run's "
-        "seed draws only the subsample and the label noise.",
-    )
-
-
-class UTRSpec(HeldOutSpec):
-    """Ribosome load of 20,000 random 50-letter 5' UTRs in human cells (Sample et al. 2019)."""
-
-    type: str = "utr"
-    unlabelled: Literal["all", "offline"] = Field(
-        "all",
-        description="The pretraining set. 'all': every UTR that was not set aside, without its label. 'offline': those "
-        "below the cap (whatever n is). The library is random, so both are close to uniform letters and the KL to the "
-        "pretrained model is close to negative entropy.",
-    )
-
-    def build(self, seed: int) -> UTR:
-        """The task; ``seed`` draws the subsample and the label noise."""
-        from braid_tasks.utr import UTR
-
-        return UTR(self, seed)
-
-
-class YeastPromoterSpec(HeldOutSpec):
-    """Expression from 28,037 yeast promoters of 80 letters, in one of two media (Vaishnav et al. 2022)."""
-
-    type: str = "yeast-promoter"
-    medium: Literal["complex", "defined"] = Field(
-        "complex", description="The growth medium, each a target of its own: complex (YPD) or defined (no uracil)."
-    )
-    origins: tuple[Literal["native", "random", "drift", "sswm"], ...] = Field(
-        ("native", "random", "drift", "sswm"),
-        min_length=1,
-        description="Which promoters may be offline: natural ones, random ones, mutated ones (drift), and those "
-        "designed with the authors' model (sswm), which hold most of the highest expression. What is set aside does "
-        "not depend on it.",
-    )
-    n: int | None = Field(
-        None,
-        ge=200,
-        description="Size of a random subsample of the offline designs; up to 51 fewer, because families are drawn "
-        "whole. Without it all are used.",
-    )
-    unlabelled: Literal["native", "all", "offline"] = Field(
-        "native",
-        description="The pretraining set, which decides what the KL to the pretrained model means. 'native': the "
-        "natural promoters that were not set aside; they are few, about 100 promoters with 18 close variants each. "
-        "'all': every promoter of the chosen origins that was not set aside. 'offline': those of them below the cap.",
-    )
-
-    def build(self, seed: int) -> YeastPromoter:
-        """The task; ``seed`` draws the subsample and the label noise."""
-        from braid_tasks.yeast_promoter import YeastPromoter
-
-        return YeastPromoter(self, seed)
 
 
 class TableSpec(TaskSpec):

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 FOLDS, SEED = 5, 0
 TREES = {"max_iter": 100, "learning_rate": 0.1, "max_leaf_nodes": 15, "max_features": 0.3, "l2_regularization": 1.0}
@@ -23,7 +23,7 @@ PENALTY = 7.0
 KEPT = 4
 """Fitted evaluators that a process keeps: the cells of a bench share them."""
 
-Features = Callable[[Int[np.ndarray, "n l"]], tuple[np.ndarray, np.ndarray]]
+Features = Callable[[Integer[np.ndarray, "n l"]], tuple[np.ndarray, np.ndarray]]
 """Of letters: what the trees see, and what the regression sees."""
 
 
@@ -41,7 +41,7 @@ class Evaluator:
 
     def __init__(
         self,
-        letters: Int[np.ndarray, "n l"],
+        letters: Integer[np.ndarray, "n l"],
         y: Float[np.ndarray, " n"],
         group: Int[np.ndarray, " n"],
         features: Features,
@@ -58,7 +58,7 @@ class Evaluator:
             self.members.append(member)
         self.quality = _quality(y, unseen)
 
-    def __call__(self, letters: Int[np.ndarray, "b l"]) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
+    def __call__(self, letters: Integer[np.ndarray, "b l"]) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
         """The members' mean, which is the truth, and its standard error.
 
         Members share most of their data and so differ too little: the error is that of the jackknife which leaves
@@ -96,7 +96,7 @@ _fitted: dict[str, Evaluator] = {}
 
 
 def evaluator(
-    letters: Int[np.ndarray, "n l"],
+    letters: Integer[np.ndarray, "n l"],
     y: Float[np.ndarray, " n"],
     group: Int[np.ndarray, " n"],
     features: Features,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Integer, UInt8
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from braid_tasks.enumeration import codes_of
+from braid_tasks.features import words
+
+WORD = 31
+"""Letters of a shared word, the most that a 64-bit code holds."""
 
 
 def families(letters: Int[Tensor, "n l"], threshold: int, alphabet: int = 4) -> Int[Tensor, " n"]:
@@ -44,3 +50,26 @@ def _close(
         found.append(pairs[:, (letters[pairs[0]] != letters[pairs[1]]).sum(1) <= threshold])
         apart += 1
     return np.concatenate(found, 1)
+
+
+def overlapping(letters: Integer[Tensor, "n l"], names: Sequence[str] = ()) -> Int[Tensor, " n"]:
+    """A number for each design, the same for all that a chain of shared words links, on either strand; or a name.
+
+    A word is ``WORD`` letters, so that two alleles share one, the two orientations of a fragment do, and windows of a
+    genome that overlap by as much. So do the copies of a repeat of the genome: a large table may have a large family.
+    """
+    small = letters.numpy()
+    there, back = words(small, WORD), words(3 - small[:, ::-1], WORD)[:, ::-1]
+    code = np.minimum(there, back)  # a word and its reverse complement are one
+    order = np.argsort(code, axis=None, kind="stable")
+    row, code = order // code.shape[1], code.ravel()[order]
+    same = np.diff(code) == 0
+    links = [np.stack([row[:-1][same], row[1:][same]])]
+    if names:
+        _, label = np.unique(np.array(names), return_inverse=True)
+        _, one = np.unique(label, return_index=True)  # the first design of each name
+        links.append(np.stack([np.arange(len(label)), one[label]]))
+    ends = np.concatenate(links, 1)
+    graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(len(small), len(small)))
+    _, family = connected_components(graph, directed=False)
+    return torch.from_numpy(family).long()

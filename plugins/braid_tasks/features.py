@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32, Int, Integer
 
 ATG, STOPS = 14, (48, 50, 56)
 """Codes of ATG and of TAA, TAG, TGA, with A, C, G, T = 0, 1, 2, 3 and the first letter counting most."""
 
 
-def words(letters: Int[np.ndarray, "n l"], k: int) -> Int[np.ndarray, "n p"]:
-    """The code of the word of ``k`` letters at each position."""
-    windows = np.lib.stride_tricks.sliding_window_view(letters.astype(np.int64), k, axis=1)
-    return np.asarray(windows @ 4 ** np.arange(k - 1, -1, -1))
+def words(letters: Integer[np.ndarray, "n l"], k: int) -> Int[np.ndarray, "n p"]:
+    """The code of the word of ``k`` letters, 31 at most, at each position."""
+    places = letters.shape[1] - k + 1
+    codes = np.zeros((len(letters), places), dtype=np.int64)
+    for i in range(k):
+        codes = 4 * codes + letters[:, i : i + places]
+    return codes
 
 
-def word_counts(letters: Int[np.ndarray, "n l"], k: int) -> Float32[np.ndarray, "n words"]:
+def word_counts(letters: Integer[np.ndarray, "n l"], k: int) -> Float32[np.ndarray, "n words"]:
     """How often each of the 4^k words occurs, in the order of their codes."""
     n, size = len(letters), 4**k
     codes = words(letters, k) + size * np.arange(n)[:, None]
     return np.bincount(codes.ravel(), minlength=n * size).reshape(n, size).astype(np.float32)
 
 
-def composition(letters: Int[np.ndarray, "n l"], parts: int) -> Float32[np.ndarray, "n f"]:
+def composition(letters: Integer[np.ndarray, "n l"], parts: int) -> Float32[np.ndarray, "n f"]:
     """How often each letter occurs in each of ``parts`` equal stretches."""
     return np.hstack([word_counts(stretch, 1) for stretch in np.array_split(letters, parts, axis=1)])
 
 
-def one_hot(letters: Int[np.ndarray, "n l"]) -> Float32[np.ndarray, "n f"]:
+def one_hot(letters: Integer[np.ndarray, "n l"]) -> Float32[np.ndarray, "n f"]:
     """The letters themselves."""
     x: np.ndarray = np.eye(4, dtype=np.float32)[letters]
     return x.reshape(len(letters), 4 * letters.shape[1])
 
 
-def upstream_starts(letters: Int[np.ndarray, "n l"]) -> Float32[np.ndarray, "n f"]:
+def upstream_starts(letters: Integer[np.ndarray, "n l"]) -> Float32[np.ndarray, "n f"]:
     """Start codons in a 5' UTR whose last letter stands before the true one (scanning model, Kozak 1989).
 
     A ribosome that starts at an upstream ATG is lost for the true start, unless the ATG is in frame with it, or its

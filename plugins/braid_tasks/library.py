@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -34,7 +34,7 @@ class Library:
     as it is not set aside; None for the designs below the cap.
     """
 
-    letters: Int[Tensor, "n l"]
+    letters: Integer[Tensor, "n l"]
     y: Float[Tensor, " n"]
     family: Int[Tensor, " n"]
     offered: Bool[Tensor, " n"]
@@ -55,7 +55,7 @@ class LibraryTask(Task):
     has_truth = True
     truth_kind = "learned"
     sha256: str
-    """Of the file."""
+    """Of the file; known when it has been read."""
 
     def __init__(self, spec: HeldOutSpec, seed: int) -> None:
         self.spec = spec
@@ -63,7 +63,7 @@ class LibraryTask(Task):
         seen = ~self._held_out(library)
         rewards = torch.where(seen & library.offered, library.y, torch.nan)
         side = offline_side(rewards, torch.nanquantile(rewards, spec.cap), library.family, spec, seed)
-        x = self.space.one_hot(library.letters[side.rows])
+        x = self.space.one_hot(library.letters[side.rows].long())
         self._offline = LabelledDesigns(x, side.y, group=library.family[side.rows])
         pretraining = library.pretraining
         rows = side.below if pretraining is None else (seen & pretraining).nonzero().flatten()
@@ -73,6 +73,10 @@ class LibraryTask(Task):
     @abstractmethod
     def _read(self) -> Library:
         """The packaged file, with what the options choose from it."""
+
+    def _expected(self, sha256: str | None) -> str | None:
+        """The hash that the user's file must have: the one given, or that of the first time it was read."""
+        return sha256 or vars(self).get("sha256")
 
     @abstractmethod
     def _describe(self, library: Library, pretraining: Int[Tensor, " m"]) -> tuple[str, ...]:
@@ -92,7 +96,7 @@ class LibraryTask(Task):
         """D_eval, read again from the file: for an evaluator, never for a method."""
         library = self._read()
         rows = (self._held_out(library) & ~library.y.isnan()).nonzero().flatten()
-        x = self.space.one_hot(library.letters[rows])
+        x = self.space.one_hot(library.letters[rows].long())
         return LabelledDesigns(x, library.y[rows].float(), group=library.family[rows])
 
     def offline(self) -> LabelledDesigns:
@@ -102,7 +106,8 @@ class LibraryTask(Task):
         return self.space.one_hot(self._pretraining.long())
 
     def fingerprint(self) -> str:
-        options = {"library": self.sha256, **self.spec.model_dump(mode="json", exclude={"type"})}
+        options = self.spec.model_dump(mode="json", exclude={"type", "path", "sha256"})  # it is the content that counts
+        options["library"] = self.sha256
         return fingerprint(options, self._offline.x, self._offline.y, self._pretraining)
 
     def valid(self, x: Float[Tensor, " b *event"]) -> Bool[Tensor, " b"]:
@@ -110,7 +115,7 @@ class LibraryTask(Task):
 
     @staticmethod
     @abstractmethod
-    def _features(letters: Int[np.ndarray, "n l"]) -> tuple[np.ndarray, np.ndarray]:
+    def _features(letters: Integer[np.ndarray, "n l"]) -> tuple[np.ndarray, np.ndarray]:
         """What the evaluator's trees see of designs, and what its regression sees."""
 
     def _judge(self) -> tuple[Evaluator, LabelledDesigns]:

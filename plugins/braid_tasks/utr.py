@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib.resources.abc import Traversable
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 from torch import Tensor
 
 from braid_core.interfaces import Tokens
@@ -14,15 +15,15 @@ from braid_tasks import UTRSpec
 from braid_tasks.families import families
 from braid_tasks.features import composition, one_hot, upstream_starts, word_counts
 from braid_tasks.library import Library, LibraryTask
-from braid_tasks.packaged import data_file, read_columns
+from braid_tasks.packaged import data_file, merged, numbers, read_columns, read_own
 
 LETTERS, LENGTH = "ACGT", 50
 SHA256 = "7f33a761d6bcad848dbb071f8731bcc1b97db9ee19da22c5f340c834ac450f50"
 NEAR = 4
 """Copies with errors differ in one letter here, all other UTRs in 18 or more: any number between gives the same."""
 CITATION = (
-    "Data: Sample et al., Nat Biotechnol 37, 803-809 (2019), doi:10.1038/s41587-019-0164-5, GEO GSM3130440: the 20,000 "
-    "most deeply sequenced UTRs of a random library (eGFP, N1-methylpseudouridine), not the complete experiment."
+    "Data: Sample et al., Nat Biotechnol 37, 803-809 (2019), doi:10.1038/s41587-019-0164-5, GEO GSM3130440, a random "
+    "library (eGFP, N1-methylpseudouridine): {}."
 )
 PRETRAINING = {
     "all": "Pretraining set: the {:,} UTRs that were not set aside, without labels; a random library, so the KL to the "
@@ -43,13 +44,23 @@ class UTR(LibraryTask):
     unit = "mean ribosome load"
     sha256 = SHA256
     spec: UTRSpec
+    _dropped = 0
 
     def __init__(self, spec: UTRSpec, seed: int) -> None:
         self.space = Tokens(LETTERS, LENGTH)
         super().__init__(spec, seed)
 
+    def _columns(self) -> pd.DataFrame:
+        if self.spec.path is None:
+            return read_columns(packaged(), SHA256, "the UTR library", ["utr", "rl"])
+        frame, self.sha256 = read_own(self.spec.path, self._expected(self.spec.sha256), ["utr", "rl"])
+        frame, self._dropped = merged(
+            frame.assign(rl=numbers(frame, "rl", self.spec.path)), "utr", "rl", LENGTH, self.spec.path
+        )
+        return frame
+
     def _read(self) -> Library:
-        frame = read_columns(packaged(), SHA256, "the UTR library", ["utr", "rl"])
+        frame = self._columns()
         letters = self.space.encode(frame["utr"].to_list()).argmax(-1)
         y = torch.tensor(frame["rl"].to_numpy(dtype="float64"))
         every = torch.ones(len(y), dtype=torch.bool)
@@ -57,10 +68,17 @@ class UTR(LibraryTask):
         return Library(letters, y, families(letters, NEAR), every, pretraining)
 
     def _describe(self, library: Library, pretraining: Int[Tensor, " m"]) -> tuple[str, ...]:
-        return CITATION, self._split_note(), PRETRAINING[self.spec.unlabelled].format(len(pretraining))
+        source = CITATION.format(self._source(len(library.y)))
+        return source, self._split_note(), PRETRAINING[self.spec.unlabelled].format(len(pretraining))
+
+    def _source(self, rows: int) -> str:
+        if self.spec.path is None:
+            return "the 20,000 most deeply sequenced UTRs, not the complete experiment"
+        left_out = f"; {self._dropped:,} rows without {LENGTH} letters or without a load left out" * bool(self._dropped)
+        return f"{rows:,} UTRs from {self.spec.path}{left_out}"
 
     @staticmethod
-    def _features(letters: Int[np.ndarray, "n l"]) -> tuple[np.ndarray, np.ndarray]:
+    def _features(letters: Integer[np.ndarray, "n l"]) -> tuple[np.ndarray, np.ndarray]:
         words = [word_counts(letters, k) for k in (1, 2, 3)]
         ends = one_hot(letters[:, :6]), one_hot(letters[:, -9:])
         seen = np.hstack([*words, composition(letters, 5), upstream_starts(letters), *ends])

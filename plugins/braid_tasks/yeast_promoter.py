@@ -7,7 +7,7 @@ from importlib.resources.abc import Traversable
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from braid_core.interfaces import Tokens
@@ -78,7 +78,7 @@ class YeastPromoter(LibraryTask):
         return self.space.one_hot(library.letters[native & self._held_out(library)])
 
     @staticmethod
-    def _features(letters: Int[np.ndarray, "n l"]) -> tuple[np.ndarray, np.ndarray]:
+    def _features(letters: Integer[np.ndarray, "n l"]) -> tuple[np.ndarray, np.ndarray]:
         words = [word_counts(letters, k) for k in (1, 2, 3, 4, 5)]
         return np.hstack(words[:4]), np.hstack(words)
 

@@ -76,4 +76,4 @@ def test_a_difference_within_two_standard_errors_is_not_called_one(make: Make) -
     assert "standard error of the truth of 0.0400" in truth(group(*folders))[-1]
     for folder in folders:
         learned(folder, 0.029, 0.4)
-    assert "which of them is better" not in " ".join(truth(group(*folders)))
+    assert "so small a difference" not in " ".join(truth(group(*folders)))

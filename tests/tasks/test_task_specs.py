@@ -14,6 +14,7 @@ import torch
 from braid_tasks import (
     DigitsSpec,
     EhrlichSpec,
+    EnhancerSpec,
     ManifoldSpec,
     MotifSpec,
     RNABindingSpec,
@@ -25,6 +26,7 @@ from braid_tasks import (
 )
 from pydantic import ValidationError
 
+from braid_core.errors import SpecError
 from braid_core.registry.spec import TaskSpec
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "table"
@@ -42,12 +44,14 @@ SPECS: list[TaskSpec] = [
     ManifoldSpec(dim=4, latent=1, noise=0.5),
     RNABindingSpec(targets=2, target_length=30, pool=500, n=100),
     DigitsSpec(size=14, recognised=0.9, split_seed=2),
+    EnhancerSpec(source="gosai", target="K562", path="t.txt", score="y", most_error=0.5, sha256="0" * 64),
     ShineDalgarnoSpec(),
     ShineDalgarnoSpec(cap=0.5, n=200, noise=0.1, unlabelled="offline"),
     UTRSpec(),
     UTRSpec(held_out=0.3, split_seed=4, unlabelled="offline"),
     YeastPromoterSpec(),
     YeastPromoterSpec(medium="defined", origins=("native", "random"), n=500, unlabelled="all"),
+    EnhancerSpec(source="lentimpra", n=400, unlabelled="offline"),
 ]
 
 
@@ -82,6 +86,10 @@ def test_impossible_options_are_refused() -> None:
         (YeastPromoterSpec, {"origins": ()}),
         (YeastPromoterSpec, {"origins": ("native", "designed")}),
         (YeastPromoterSpec, {"n": 50}),
+        (UTRSpec, {"sha256": "abc"}),
+        (EnhancerSpec, {"source": "starr"}),
+        (EnhancerSpec, {"target": "liver"}),
+        (EnhancerSpec, {"most_error": 0}),
     ],
 )
 def test_impossible_options_of_measured_libraries_are_refused(spec: type[TaskSpec], options: dict[str, Any]) -> None:
@@ -89,12 +97,19 @@ def test_impossible_options_of_measured_libraries_are_refused(spec: type[TaskSpe
         spec.model_validate(options)
 
 
+def test_impossible_enhancers_say_what_there_is() -> None:
+    with pytest.raises(SpecError, match=r"lentimpra did not measure 'hk'[\s\S]*task\.target[\s\S]*'activity'"):
+        EnhancerSpec(source="lentimpra", target="hk")
+    with pytest.raises(SpecError, match=r"not in this package[\s\S]*task\.path[\s\S]*Table_S2__MPRA_dataset\.txt"):
+        EnhancerSpec(source="gosai")
+
+
 def test_specs_import_no_torch() -> None:
     code = "import sys, braid_tasks; assert not {'torch', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("spec", [TFBind8Spec(n=100), TFBind8Spec(unlabelled="offline"), MotifSpec(), *SPECS[-6:]])
+@pytest.mark.parametrize("spec", [TFBind8Spec(n=100), TFBind8Spec(unlabelled="offline"), MotifSpec(), *SPECS[-7:]])
 def test_tasks_of_one_seed_are_equal(spec: TaskSpec) -> None:
     one, two, other = (spec.build(seed) for seed in (0, 0, 1))
     assert one.fingerprint() == two.fingerprint()
