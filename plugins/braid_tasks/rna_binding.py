@@ -50,7 +50,7 @@ class RNABinding(PooledTask):
     space: Tokens
     spec: RNABindingSpec
     name = "rna-binding"
-    unit = "energy of the duplex / of the complement's"
+    unit = "share of the complement's energy"
 
     def __init__(self, spec: RNABindingSpec, seed: int) -> None:
         vienna()
