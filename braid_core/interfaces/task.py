@@ -40,8 +40,9 @@ class Task(ABC):
     """What the reward is measured in, for axis labels."""
     has_truth: bool
     """False where designs cannot be evaluated; reports then show predictions only, and say so."""
-    truth_kind: Literal["measured", "computed", "learned"] = "measured"
-    """Where true rewards come from: a complete table of measurements, a computation, or a model of measurements."""
+    truth_kind: Literal["measured", "computed", "learned"] | None = None
+    """Where true rewards come from: a complete table of measurements, a computation, or a model of measurements. None
+    where a task does not say."""
     notes: tuple[str, ...] = ()
     """What a reader of results must know: source and citation, split, pretraining set."""
 

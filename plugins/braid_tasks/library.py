@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,6 +119,7 @@ class LibraryTask(Task):
     def _features(letters: Integer[np.ndarray, "n l"]) -> tuple[np.ndarray, np.ndarray]:
         """What the evaluator's trees see of designs, and what its regression sees."""
 
+    @cached_property
     def _judge(self) -> tuple[Evaluator, LabelledDesigns]:
         """The evaluator and what it was trained on."""
         # Imported here, when every method has finished: without the module, all designs would be the same.
@@ -133,7 +135,7 @@ class LibraryTask(Task):
             return evaluator(letters, y, group, self._features), data
 
     def _judged(self, x: Float[Tensor, "b l v"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        judge, _ = self._judge()
+        judge, _ = self._judge
         with threadpool_limits(torch.get_num_threads()):
             found = judge(x.argmax(-1).cpu().numpy())
         mean, std = (nan_where_undefined(torch.from_numpy(part).to(x), x) for part in found)
@@ -144,7 +146,7 @@ class LibraryTask(Task):
         return self._judged(x)[0]
 
     def doubt(self, x: Float[Tensor, " b *event"]) -> Doubt:
-        judge, data = self._judge()
+        judge, data = self._judge
         q = judge.quality
         note = (
             f"The truth is learned: boosted trees and a linear regression, half and half, on counts of words in "

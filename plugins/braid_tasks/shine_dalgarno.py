@@ -65,6 +65,7 @@ class ShineDalgarno(Task):
     name = "shine-dalgarno"
     unit = "expression (arbitrary units)"
     has_truth = True
+    truth_kind = "measured"
 
     def __init__(self, spec: ShineDalgarnoSpec, seed: int) -> None:
         self.spec = spec

@@ -65,6 +65,7 @@ class TFBind8(Task):
     name = "tf-bind-8"
     unit = "E-score"
     has_truth = True
+    truth_kind = "measured"
 
     def __init__(self, spec: TFBind8Spec, seed: int) -> None:
         self.spec = spec

@@ -53,7 +53,7 @@ def test_d_eval_is_opened_after_everything_is_decided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: UTRSpec
 ) -> None:
     opened: list[str] = []
-    for name in ("_evaluation", "_judge", "truth", "doubt"):
+    for name in ("_evaluation", "truth", "doubt"):
         original = getattr(LibraryTask, name)
 
         def poisoned(self: LibraryTask, *rest: Any, name: str = name, original: Any = original) -> Any:

@@ -140,18 +140,18 @@ def test_the_truth_is_learned_from_what_was_set_aside() -> None:
 def test_one_evaluator_judges_all_runs_of_a_split() -> None:
     x = UTRSpec().build(0).offline().x[:20]
     tasks = [UTRSpec().build(0), UTRSpec(cap=0.9, n=500, noise=1, unlabelled="offline").build(3)]
-    first, same = (task._judge()[0] for task in tasks)
+    first, same = (task._judge[0] for task in tasks)
     assert first is same  # also without the cache: it is fitted to equal data with a seed of its own
     assert torch.equal(tasks[0].truth(x), tasks[1].truth(x))
     other = UTRSpec(split_seed=1).build(0)
-    assert other._judge()[0] is not first
+    assert other._judge[0] is not first
     assert not torch.equal(other.truth(x), tasks[0].truth(x))
 
 
 def test_of_a_large_library_whole_families_train_the_evaluator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "MOST", 1000)
     task = YeastPromoterSpec().build(0)
-    _, data = task._judge()
+    _, data = task._judge
     held = task._evaluation()
     assert data.group is not None
     assert held.group is not None
