@@ -72,7 +72,7 @@ class Digits(Task):
 
     space: Images
     name = "digits"
-    unit = "slant, columns per row"
+    unit = "columns per row"
     has_truth = True
     truth_kind = "computed"
 
