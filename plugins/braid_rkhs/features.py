@@ -140,10 +140,15 @@ class NystroemFeatures(KernelFeatures):
         return self._kernel(self._forms(x)) @ self.constants.at(x.dtype)["projection"]
 
     def residual(self, x: Float[Tensor, " b *event"], phi: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-        forms = self._forms(x)
-        own = _mean((-(forms - forms[0]).square().sum(-1) / 2).exp())  # k(x, x)
         spanned: Tensor = torch.linalg.vector_norm(phi, dim=1).square()
-        return (own - spanned).clamp(min=0)  # rounds below 0 at landmarks
+        return (self._own(x) - spanned).clamp(min=0)  # rounds below 0 at landmarks
+
+    def _own(self, x: Float[Tensor, " b *event"]) -> Tensor | float:
+        """k(x, x)."""
+        if len(self.space.orbit(x[:1])) == 1:
+            return 1.0
+        forms = self._forms(x)
+        return _mean((-(forms - forms[0]).square().sum(-1) / 2).exp())
 
 
 class FourierFeatures(KernelFeatures):
