@@ -33,7 +33,7 @@ class Ehrlich(PooledTask):
     space: Tokens
     spec: EhrlichSpec
     name = "ehrlich"
-    unit = "1 = every motif"
+    unit = "share of the optimum"
 
     def __init__(self, spec: EhrlichSpec, seed: int) -> None:
         self.space = Tokens(spec.alphabet, spec.length)
