@@ -34,6 +34,8 @@ from braid_core.tuning.rollout import rollout
 from braid_core.tuning.spec import FineTuningSpec
 
 LOG_EVERY = 10
+WARM_UP, MOST_OF_IT = 20, 0.2
+"""Steps in which the learning rate rises, and how much of the first (or only) share of the steps they may take."""
 
 
 @final
@@ -101,7 +103,7 @@ class FineTuning(Objective):
             spec, opened, problem.oracle, lambda x: self.score(problem.oracle.posterior(x)) / unit, price(spec)
         )
         optimiser = torch.optim.Adam(opened.parameters, lr=spec.learning_rate, fused=True)
-        decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine(step, spec.shares))
+        decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, spec.shares))
         average = RunningMean(opened.parameters, spec.ema)
         generator = problem.streams.get("tuning", problem.pretrained.device)
         earlier = {}
@@ -136,11 +138,16 @@ def _open(pretrained: Backbone) -> Tunable:
     return opened
 
 
-def _cosine(step: int, ends: tuple[int, ...]) -> float:
-    """From 1 to 0 along half a wave in each share of the steps; ``ends``: the last step of each."""
+def _rate(step: int, ends: tuple[int, ...]) -> float:
+    """The learning rate's factor: down along half a cosine in each share of the steps; ``ends``: the last step of each.
+
+    At first it warms up: Adam's first steps are as long as the rate whatever the gradient, and would throw a model of
+    images hundreds of nats off before any price can answer.
+    """
     start = max((end for end in ends if end <= step), default=0)
     end = min((end for end in ends if end > step), default=step + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
+    warm = min(1.0, (step + 1) / min(WARM_UP, max(1.0, MOST_OF_IT * ends[0])))
+    return warm * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
 
 
 @torch.no_grad()

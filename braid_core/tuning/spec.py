@@ -8,7 +8,8 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from braid_core.registry.spec import ObjectiveSpec, Spec
 
-ALPHA = 0.2
+BUDGET = 4.0
+"""Nats: what `benchmarks/default_budget.py` finds to serve all tasks."""
 AUTO = "auto"
 PATHWISE = {"truncate": None, "checkpoint": False, "letter_gradient": "auto"}
 """Options of the gradient through the rollout, and their defaults."""
@@ -24,18 +25,22 @@ class PolicySpec(Spec):
 class FineTuningSpec(ObjectiveSpec):
     """Options of the fine-tuning loop; an objective adds its name and its ``build``."""
 
-    alpha: float | None = Field(
-        ALPHA, ge=0, description="weight of the path KL, in standard deviations of the offline rewards per nat"
-    )
     kl_budget: PositiveFloat | tuple[PositiveFloat, ...] | Literal["auto"] | None = Field(
+        BUDGET,
+        description="path KL to spend, in nats: alpha is steered to hold it; several rising budgets are visited in "
+        "turn, each in an equal share of the steps: the frontier of reward against KL; 'auto' lets a run choose on its "
+        "offline data",
+    )
+    alpha: float | None = Field(
         None,
-        description="path KL to spend, in nats, in place of alpha, which is then steered to hold it; several rising "
-        "budgets are visited in turn, each in an equal share of the steps: the frontier of reward against KL; "
-        "'auto' lets a run choose on its offline data",
+        ge=0,
+        description="weight of the path KL, in offline standard deviations of the reward per nat, in place of a budget",
     )
     steps: PositiveInt = Field(400, description="optimiser steps")
     batch: PositiveInt = Field(128, ge=2, description="designs drawn in each step")
-    learning_rate: PositiveFloat = Field(1e-3, description="of Adam, decayed to 0 along a cosine (for each budget)")
+    learning_rate: PositiveFloat = Field(
+        1e-3, description="of Adam, after 20 steps of warm-up decayed to 0 along a cosine (once for each budget)"
+    )
     clip: PositiveFloat = Field(1.0, description="largest gradient norm")
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of a running mean of the weights that is kept in their place"
@@ -60,9 +65,9 @@ class FineTuningSpec(ObjectiveSpec):
 
     @model_validator(mode="before")
     @classmethod
-    def _budget_replaces_alpha(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("kl_budget") is not None and "alpha" not in given:
-            return {**given, "alpha": None}
+    def _alpha_replaces_the_budget(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("alpha") is not None and "kl_budget" not in given:
+            return {**given, "kl_budget": None}
         return given
 
     @model_validator(mode="after")

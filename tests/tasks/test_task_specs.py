@@ -123,7 +123,7 @@ def test_tasks_of_one_seed_are_equal(spec: TaskSpec) -> None:
 def test_the_example_can_be_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(EXAMPLE.parents[1])
     run = tomllib.loads((EXAMPLE / "run.toml").read_text())
-    assert (run["backbone"], run["oracle"], run["objective"]["type"]) == ("masked", "bootstrap", "braid")
+    assert (run["backbone"], run["oracle"], run["objective"]) == ("masked", "bootstrap", "braid")
     task = TableSpec.model_validate(run["task"]).build(run["seed"])
     assert task.offline().x.shape == (300, 9, 4)
     assert task.offline().variance is not None

@@ -135,7 +135,7 @@ def test_tuning_by_the_policy_gradient_comes_close_to_the_optimum() -> None:
     reward = stepped(before.designs)
     start, (_, best) = float(p @ reward.double()), optimum(p, reward, ALPHA)
     assert best - start > 0.5
-    options: dict[str, Any] = {"alpha": ALPHA, "steps": 200, "batch": 128, "learning_rate": 5e-3}
+    options: dict[str, Any] = {"alpha": ALPHA, "steps": 240, "batch": 128, "learning_rate": 5e-3}
     sampler = BraidSpec(**options, policy={}).build().fit(problem(pretrained, FormulaOracle(stepped)))
     with torch.no_grad():
         after = ExactChain(pretrained.process, sampler.tuned.predict, pretrained.predict)
