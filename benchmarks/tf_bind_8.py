@@ -2,7 +2,7 @@
 
     python benchmarks/tf_bind_8.py            # prints Markdown; about four minutes on two cores
 
-Nothing was chosen by looking at the truth: docs/decisions/0008-defaults.md says how, benchmarks/default_budget.py does it.
+Nothing was chosen by looking at the truth: docs/decisions/0008-defaults.md says how.
 """
 
 from __future__ import annotations

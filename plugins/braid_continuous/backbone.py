@@ -20,7 +20,8 @@ from braid_core.nets.spec import PretrainingSpec
 class GaussianBackbone(NetworkBackbone):
     """The chain runs on scaled designs (:class:`Scaling`); ``fit`` learns the scaling, ``decode`` undoes it.
 
-    A fresh twin of a fitted model keeps its scaling, so that both are chains of the same latents and have a KL. What the process calls a design, x̂0 above all, is a latent: decode it before an oracle sees it.
+    A fresh twin of a fitted model keeps its scaling, so that both are chains of the same latents and have a KL. What
+    the process calls a design, x̂0 above all, is a latent: decode it before an oracle sees it.
     """
 
     def __init__(
