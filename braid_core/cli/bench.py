@@ -1,6 +1,7 @@
 """Run a bench: every method on every task with every seed, each cell a run, several at a time.
 
 What is finished is kept, whatever stops it: the same command continues. A cell that fails is a row with its error.
+It ends with a report; `braid report` makes one at any time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def _positive(text: str) -> int:
 
 
 def main(args: Namespace) -> int:
-    """Compute what is due and print where the table is; 1 if a cell has failed."""
+    """Compute what is due and print where the table and the report are; 1 if a cell has failed."""
     from braid_core.errors import BraidError
     from braid_core.experiment.bench_spec import load_bench, located
 
@@ -147,7 +148,9 @@ def _keys(cell: Cell) -> tuple[tuple[str, ...], ...]:
 
 
 def _conclude(bench: Bench) -> int:
-    """Say what failed and where everything is."""
+    """Say what failed and where everything is, and write the report."""
+    from braid_core.cli.report import report_bench
+
     records = bench.records()
     errors = [(record["cell"], record["error"]) for record in records if record["error"]]
     for cell, error in errors:
@@ -159,6 +162,7 @@ def _conclude(bench: Bench) -> int:
         print("failed cells are rows with an error; repeat the command to try them again\n")
     print(f"{len(records) - len(errors)} of {len(bench.cells)} cells finished")
     print(f"table: {bench.table}")
+    report_bench(bench.out, brief=True)
     return 1 if errors else 0
 
 

@@ -20,8 +20,6 @@ from typing import Any, Literal
 
 from braid_core.errors import BraidError
 from braid_core.experiment.bench_cell import (
-    CELLS,
-    RUNS,
     Order,
     Outcome,
     cell_key,
@@ -30,7 +28,16 @@ from braid_core.experiment.bench_cell import (
     read_cell,
     write_record,
 )
-from braid_core.experiment.bench_spec import BENCH_VERSION, BenchSpec, Cell, located, parse_bench
+from braid_core.experiment.bench_spec import (
+    BENCH_VERSION,
+    CELLS,
+    MANIFEST,
+    RUNS,
+    BenchSpec,
+    Cell,
+    located,
+    parse_bench,
+)
 from braid_core.experiment.bench_table import costs_table, results_table
 from braid_core.experiment.calibration import with_scale
 from braid_core.experiment.manifest import LIBRARIES, hardware, pick_device, plugins_of
@@ -40,7 +47,7 @@ from braid_core.files import make_folder, write_atomic
 from braid_core.interfaces import Space
 from braid_core.registry.hooks import empty_manager
 
-TABLE, COST_TABLE, MANIFEST = "results.csv", "costs.csv", "bench.json"
+TABLE, COST_TABLE = "results.csv", "costs.csv"
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,7 @@ class Bench:
         return {
             "bench_version": BENCH_VERSION,
             "spec": self.spec.to_dict(),
-            "cells": [cell.name for cell in self.cells],
+            "cells": self.keys,
             "plugins": [
                 dict(zip(("kind", "type", "distribution", "version"), one, strict=True)) for one in sorted(named)
             ],

@@ -22,7 +22,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from braid_core.errors import BraidError
-from braid_core.experiment.bench_spec import BENCH_VERSION, Cell
+from braid_core.experiment.bench_spec import BENCH_VERSION, CELLS, RUNS, Cell
 from braid_core.experiment.manifest import code_hash, pick_device, plugins_of
 from braid_core.experiment.run import run
 from braid_core.experiment.spec import parse_spec
@@ -30,7 +30,6 @@ from braid_core.experiment.store import RECORD, DamageWarning
 from braid_core.files import write_atomic
 from braid_core.registry.discovery import SHIPPED
 
-CELLS, RUNS = "cells", "runs"
 KINDS = ("task", "backbone", "oracle", "objective")
 
 
@@ -130,13 +129,23 @@ def _head(order: Order) -> dict[str, Any]:
 
 def _finished(order: Order, folder: Path) -> dict[str, Any]:
     manifest, results = (json.loads((folder / f"{name}.json").read_text()) for name in ("manifest", "results"))
-    kept = ("plugins", "versions", "hardware", "created", "seconds")
+    kept = ("space", "plugins", "versions", "hardware", "created", "seconds")
     facts = {name: manifest[name] for name in kept}
-    for row in [*results["rows"], *results["history"]]:
-        row["method"] = order.labels["method"] if row["method"] == results["label"] else row["method"]
-    results["label"] = order.labels["method"]
+    _relabel(results, order.labels["method"])
     facts["memory"] = {stage: _memory(folder / "checkpoints" / stage) for stage in manifest["seconds"]}
     return {**_head(order), "error": None, **facts, **results}
+
+
+def _relabel(results: dict[str, Any], method: str) -> None:
+    """The run's own method as the bench calls it, wherever it is named."""
+    own = results["label"]
+    for row in [*results["rows"], *results["history"]]:
+        row["method"] = method if row["method"] == own else row["method"]
+    for laws in (results["regret"]["penalty"], results["regret"]["concentrability"]):
+        for column in ("raw", "selected"):
+            if f"{own}, {column}" in laws:
+                laws[f"{method}, {column}"] = laws.pop(f"{own}, {column}")
+    results["label"] = method
 
 
 def _memory(stage: Path) -> float | None:

@@ -30,6 +30,8 @@ from braid_core.registry.spec import (
 )
 
 BENCH_VERSION = 1
+CELLS, RUNS, MANIFEST = "cells", "runs", "bench.json"
+"""What lies in a bench's folder."""
 BETWEEN = "--"
 """Stands between the labels in a cell's name, so no label may hold it."""
 LABEL = re.compile(r"\w[\w.+-]*")

@@ -1,4 +1,4 @@
-"""The last room of spec → run → report: tables, plots and one self-contained page from finished run folders.
+"""The last room of spec → run → report: tables, plots and one self-contained page from run folders or a bench.
 
 Nothing here imports torch, so a report can be made on a laptop from folders that were computed elsewhere.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from braid_core.report.bench_page import write_bench_page, write_bench_report
+from braid_core.report.bench_reading import is_bench, read_bench
 from braid_core.report.grouping import Group, group_runs
 from braid_core.report.html import write_page
 from braid_core.report.reading import Run, read_run, read_runs
@@ -29,11 +31,15 @@ __all__ = [
     "Group",
     "Run",
     "group_runs",
+    "is_bench",
     "plugin_sections",
+    "read_bench",
     "read_run",
     "read_runs",
     "summary",
     "summary_text",
+    "write_bench_page",
+    "write_bench_report",
     "write_page",
     "write_report",
 ]

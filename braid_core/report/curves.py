@@ -24,11 +24,10 @@ def milestones(member: Member) -> pd.DataFrame:
     Columns: mean rewards ``predicted``, ``conservative``, ``truth``, and the truth's 10 and 90 % quantiles ``low`` and
     ``high``; ``kl`` in nats; ``diversity`` in units of the pretrained model's; shares ``unique`` and ``valid``.
     """
-    steps = logged(member).index
-    if not len(steps):
+    last, results = _last(member), member.run.results
+    if last is None:
         return pd.DataFrame()
-    results = member.run.results
-    ends = {"Pretrained": 0, results.label: int(steps.max())}
+    ends = {"Pretrained": 0, results.label: last}
     rows = {ends[row.method]: row for row in results.rows if row.method in ends and row.column == "raw"}
     rows |= {row.step: row for row in results.history}
     table = pd.DataFrame.from_dict({step: _point(row) for step, row in rows.items()}, orient="index", dtype=float)
@@ -37,6 +36,15 @@ def milestones(member: Member) -> pd.DataFrame:
     start = table["diversity"].get(0)
     table["diversity"] = table["diversity"] / start if start else float("nan")
     return table
+
+
+def _last(member: Member) -> int | None:
+    """The step after which tuning ended: as logged, or, where a bench kept milestones only, as asked for."""
+    steps = logged(member).index
+    if len(steps):
+        return int(steps.max())
+    asked = member.run.manifest.spec.get("objective", {}).get("steps")
+    return int(asked) if member.run.results.history and asked else None
 
 
 def _point(row: Row) -> dict[str, float | None]:

@@ -16,8 +16,8 @@ import pandas as pd
 from braid_core.report.reading import Run
 from braid_core.report.records import REFERENCES, Row, Stats, TaskFacts
 
-ORDER = (*REFERENCES, "Best-of-N", "DDOM", "Guidance", "STRL", "BRAID")
-"""The order of the paper's figures; methods it does not know follow at the end."""
+ORDER = (*REFERENCES, "Best-of-N", "DDOM", "Guidance", "STRL", "BRAID-Boot", "BRAID-Bonus", "BRAID")
+"""The order of the paper's figures, by how names begin; methods it does not know follow at the end."""
 ENOUGH = 0.5
 """The least share of the designs asked for that a method must deliver, each counted once, to be compared."""
 SHARED_SPEC = ("seed", "device", "task", "name", "spec_version", "folder")
@@ -79,8 +79,8 @@ class Group:
 
     @property
     def methods(self) -> list[str]:
-        """Every reported method, in the paper's order."""
-        return sorted({entry.method for entry in self.entries}, key=rank)
+        """Every reported method, in the paper's order; where that leaves it open, in the order of the runs."""
+        return sorted(dict.fromkeys(entry.method for entry in self.entries), key=rank)
 
     @property
     def own(self) -> list[str]:
@@ -124,7 +124,7 @@ class Group:
         for member in self.members:
             table = member.run.designs.assign(seed=member.seed)
             table["method"] = table["method"].map(lambda name, names=member.names: names.get(name, name))
-            tables.append(table[[(name, member.seed) not in seen for name in table["method"]]])
+            tables.append(table.loc[[(name, member.seed) not in seen for name in table["method"]]])
             seen |= {(name, member.seed) for name in table["method"] if is_reference(name)}
         return pd.concat(tables, ignore_index=True)
 
@@ -134,10 +134,10 @@ def is_reference(method: str) -> bool:
     return method.split(" (")[0] in REFERENCES
 
 
-def rank(method: str) -> tuple[int, str]:
+def rank(method: str) -> int:
     """A sort key that puts methods in the paper's order."""
-    known = [k for k, name in enumerate(ORDER) if method.casefold().startswith(name.casefold())]
-    return (known[0] if known else len(ORDER), method)
+    known = (k for k, name in enumerate(ORDER) if method.casefold().startswith(name.casefold()))
+    return next(known, len(ORDER))
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
@@ -149,7 +149,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     specs = [flatten(members[0].manifest.spec.get("task", {})) for members in by_task.values()]
     names = [members[0].results.task.name for members in by_task.values()]
     titles = told_apart(list(zip(names, specs, strict=True)))
-    return [_group(title, members) for title, members in zip(titles, by_task.values(), strict=True)]
+    return [group_of(title, members) for title, members in zip(titles, by_task.values(), strict=True)]
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -162,13 +162,19 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _group(title: str, runs: list[Run]) -> Group:
+def group_of(title: str, runs: list[Run], *, compared: bool = True) -> Group:
+    """``runs`` of one task under ``title``.
+
+    ``compared``: of reference rows that several runs have, figures that differ are blanked; else the first run's stay.
+    """
     members, notes = _once_a_seed(_members(runs))
     entries: dict[tuple[str, str, int], Entry] = {}
     blanked = False
     for member in members:
         for row in member.run.results.rows:
             key = (member.names[row.method], row.column, member.seed)
+            if key in entries and not compared:
+                continue
             if key in entries:
                 row, differs = _agreed(entries[key].row, row)
                 blanked |= differs

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -16,16 +17,18 @@ from braid_core.report import figures as drawing
 from braid_core.report.answer import answer
 from braid_core.report.candidates import Candidates, candidates
 from braid_core.report.collapse import collapses
+from braid_core.report.figures import Plot
 from braid_core.report.grouping import Group
 from braid_core.report.provenance import Provenance, provenance
 from braid_core.report.published import Benchmark, benchmark, compared
 from braid_core.report.reading import BESIDE, SUMMARY
 from braid_core.report.regret import Column, regret
 from braid_core.report.svg import inline, png, svg
-from braid_core.report.tables import DESIGNS, cells, delivered, grid, quality, summary
+from braid_core.report.tables import cells, delivered, designs, grid, quality, ranges, summary
 from braid_core.report.theme import DARK, css_name
 from braid_core.report.truth import truth
 
+PAGE = "report.html"
 GLOSSARY = (
     ("raw, selected", "the first draws of a method; the best of many draws by the method's own score, each once"),
     ("n", "designs delivered, and how many were asked for if some are missing"),
@@ -34,6 +37,7 @@ GLOSSARY = (
     ("conservative", "predicted minus the penalty for what the oracle does not know"),
     ("gap", "predicted minus true: positive means that the oracle promised too much"),
     ("coverage", "share of designs that are at least as good as their conservative score"),
+    ("naturalness", "correlation of 3-letter frequencies with those of natural designs that were held out"),
     (
         "s.e. of truth",
         "standard error of the evaluator at the designs, as far as it can tell, where the truth is learned",
@@ -63,6 +67,7 @@ class Section:
     answer: str
     collapses: list[str]
     headings: tuple[str, ...]
+    ranges: list[tuple[str, ...]]
     table: list[tuple[str, str, str, list[tuple[str, str]]]]
     figures: list[Figure]
     regret: tuple[list[Column], list[tuple[str, ...]]]
@@ -81,23 +86,45 @@ def write_page(groups: Sequence[Group], out: Path, sections: Sequence[str] = (),
     something cannot be written; the page itself appears whole or not at all.
     """
     out = Path(out)
-    page = out / "report.html" if out.is_dir() else out
+    page = out / PAGE if out.is_dir() else out
+    return publish(page, "page.html.j2", groups, sections, {"left_out": left_out})
+
+
+def publish(
+    page: Path,
+    template: str,
+    groups: Sequence[Group],
+    extra: Sequence[str],
+    context: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame] | None = None,
+    overview: Sequence[Plot] = (),
+    brief: bool = False,
+) -> Path:
+    """Write ``page`` from ``template``, which sees ``context``, a section for each group, and the ``overview`` plots.
+
+    ``tables`` lie beside it as CSV, by name. ``brief``: sections without single designs and curves of tuning.
+    """
     beside = page.with_name(f"{page.stem}{BESIDE}")
     make_folder(beside)
-    shown = [_section(group, slug, beside) for group, slug in zip(groups, _slugs(groups), strict=True)]
-    write_atomic(beside / SUMMARY, summary(groups).to_csv(index=False))
-    write_atomic(page, _render(shown, [Markup(text) for text in sections], left_out, beside.name))
+    tops = [_figure(plot, plot.name, beside) for plot in overview]
+    shown = [_section(group, slug, beside, brief) for group, slug in zip(groups, slugs(groups), strict=True)]
+    for name, table in {SUMMARY: summary(groups), **(tables or {})}.items():
+        write_atomic(beside / name, table.to_csv(index=False))
+    fragments = [Markup(text) for text in extra]
+    common = {"sections": shown, "overview": tops, "extra": fragments, "beside": beside.name}
+    write_atomic(page, _render(template, {**context, **common}))
     return page
 
 
-def _section(group: Group, slug: str, beside: Path) -> Section:
-    figures = []
-    for plot in drawing.plots(group):
-        text = svg(plot.figure)
-        write_atomic(beside / f"{slug}-{plot.name}.svg", text)
-        write_atomic(beside / f"{slug}-{plot.name}.png", png(plot.figure))
-        figures.append(Figure(inline(text, f"{slug}-{plot.name}", plot.alt), plot.caption))
-    quantities = (*quality(group), *DESIGNS)
+def _figure(plot: Plot, name: str, beside: Path) -> Figure:
+    text = svg(plot.figure)
+    write_atomic(beside / f"{name}.svg", text)
+    write_atomic(beside / f"{name}.png", png(plot.figure))
+    return Figure(inline(text, name, plot.alt), plot.caption)
+
+
+def _section(group: Group, slug: str, beside: Path, brief: bool) -> Section:
+    quantities = (*quality(group), *designs(group))
     table = benchmark(group)
     return Section(
         slug=slug,
@@ -105,13 +132,14 @@ def _section(group: Group, slug: str, beside: Path) -> Section:
         answer=answer(group),
         collapses=collapses(group),
         headings=tuple(quantity.heading for quantity in quantities),
+        ranges=ranges(group),
         table=[
             (method, column, delivered(entries), figures)
             for (method, column, figures), (_, _, entries) in zip(grid(group, quantities), cells(group), strict=True)
         ],
-        figures=figures,
+        figures=[_figure(plot, f"{slug}-{plot.name}", beside) for plot in drawing.plots(group, brief)],
         regret=regret(group),
-        candidates=candidates(group),
+        candidates=[] if brief else candidates(group),
         benchmark=table,
         compared=compared(group, table) if table else [],
         provenance=provenance(group),
@@ -119,7 +147,7 @@ def _section(group: Group, slug: str, beside: Path) -> Section:
     )
 
 
-def _render(shown: Sequence[Section], extra: Sequence[Markup], left_out: Sequence[str], beside: str) -> str:
+def _render(template: str, context: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("braid_core.report", "templates"),
         autoescape=True,
@@ -127,19 +155,15 @@ def _render(shown: Sequence[Section], extra: Sequence[Markup], left_out: Sequenc
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    context: dict[str, Any] = {
-        "sections": shown,
-        "extra": extra,
-        "left_out": left_out,
-        "beside": beside,
+    common = {
         "glossary": GLOSSARY,
         "light": Markup(";".join(f"{css_name(colour)}:{colour}" for colour in DARK)),
         "dark": Markup(";".join(f"{css_name(colour)}:{dark}" for colour, dark in DARK.items())),
     }
-    return environment.get_template("page.html.j2").render(context)
+    return environment.get_template(template).render({**context, **common})
 
 
-def _slugs(groups: Sequence[Group]) -> list[str]:
+def slugs(groups: Sequence[Group]) -> list[str]:
     """A file and anchor name for every group, no two the same."""
     slugs: list[str] = []
     for k, group in enumerate(groups):

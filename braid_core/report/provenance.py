@@ -40,8 +40,8 @@ def provenance(group: Group) -> Provenance:
         runs=[_run(member, stages) for member in group.members],
         commands=list(dict.fromkeys(manifest.command for manifest in manifests if manifest.command)),
         plugins=sorted(plugins, key=lambda plugin: (plugin[1], plugin[0])),
-        versions=_united(manifest.versions for manifest in manifests),
-        hardware=_united(manifest.hardware for manifest in manifests),
+        versions=united(manifest.versions for manifest in manifests),
+        hardware=united(manifest.hardware for manifest in manifests),
         specs=_specs(group),
         oracles=_oracles(group),
     )
@@ -54,7 +54,7 @@ def _run(member: Member, stages: list[str]) -> tuple[str, ...]:
     return (member.run.folder.name, member.method, str(member.seed), made, *seconds)
 
 
-def _united(facts: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def united(facts: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """One line a key; where the runs differ, every value is named."""
     united: dict[str, dict[str, None]] = {}
     for mapping in facts:

@@ -39,10 +39,10 @@ class Run:
 def read_run(folder: Path) -> Run:
     """The finished run in ``folder``. Raises ``StoreError`` if it is no run, unfinished or damaged."""
     _check_folder(folder)
-    manifest = _record(Manifest, folder / "manifest.json")
+    manifest = record(Manifest, folder / "manifest.json")
     if not manifest.seconds:  # they are written last: the results are those of an earlier run under this name
         raise _unfinished(folder, "its manifest has no seconds")
-    results = _record(Results, folder / "results.json")
+    results = record(Results, folder / "results.json")
     metrics, notes = _metrics(folder / "metrics.jsonl")
     return Run(folder, manifest, results, _designs(folder / "designs.csv"), metrics, notes)
 
@@ -94,7 +94,8 @@ def _unfinished(folder: Path, why: str) -> StoreError:
 Kind = TypeVar("Kind", bound=Record)
 
 
-def _record(kind: type[Kind], path: Path) -> Kind:
+def record(kind: type[Kind], path: Path) -> Kind:
+    """The file as a checked object. Raises ``StoreError`` if it cannot be read or lacks a field."""
     try:
         return kind.model_validate(json.loads(_text(path)))
     except json.JSONDecodeError as error:

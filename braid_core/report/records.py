@@ -54,10 +54,14 @@ class Row(Record):
     conservative: Stats | None = None
     gap: Figure = None
     coverage: Figure = None
+    slack: Figure = None
+    pinball: Figure = None
+    pinball_offset: Figure = None
     truth_std: Figure = None
     evaluator_distance: Figure = None
     novelty: Figure = None
     diversity: Figure = None
+    naturalness: Figure = None
     kl: Figure = None
 
 
@@ -161,7 +165,7 @@ class Results(Record):
 
 
 class Manifest(Record):
-    """``manifest.json``; ``seconds`` are wall-clock seconds per stage."""
+    """``manifest.json``; ``seconds`` are wall-clock per stage; ``memory``, in cells of benches, its peak in MB."""
 
     name: str = ""
     spec: dict[str, Any]
@@ -171,4 +175,43 @@ class Manifest(Record):
     hardware: dict[str, Any] = Field(default_factory=dict)
     created: Any = None
     seconds: dict[str, Figure] = Field(default_factory=dict)
+    memory: dict[str, Figure] = Field(default_factory=dict)
+    command: str | None = None
+
+
+class Labels(Record):
+    """What a cell of a bench is called."""
+
+    task: str
+    backbone: str
+    method: str
+    seed: int
+
+
+class Failure(Record):
+    """How a cell ended."""
+
+    what: str
+    where: str | None = None
+    why: str | None = None
+    fix: str | None = None
+
+
+class CellFile(Record):
+    """The head of a cell's file; below it lie the fields of :class:`Manifest` and :class:`Results`, if it finished."""
+
+    cell: Labels
+    key: str
+    error: Failure | None
+
+
+class BenchManifest(Record):
+    """``bench.json``; ``cells`` are keys by name: what a cell's file must say to be of this very bench."""
+
+    spec: dict[str, Any]
+    cells: dict[str, str] = Field(min_length=1)
+    plugins: tuple[dict[str, Any], ...] = ()
+    versions: dict[str, Any] = Field(default_factory=dict)
+    hardware: dict[str, Any] = Field(default_factory=dict)
+    created: Any = None
     command: str | None = None

@@ -9,6 +9,7 @@ from textwrap import fill
 import pandas as pd
 from rich.cells import cell_len
 
+from braid_core.experiment.compare import interval
 from braid_core.report.collapse import collapses
 from braid_core.report.grouping import Entry, Group, flatten, told_apart
 from braid_core.report.numbers import decimals, number, percent
@@ -50,6 +51,10 @@ EVALUATOR = Quantity("evaluator_distance", "evaluator", "distance", lambda row: 
 MISSING = Quantity("missing", "missing", "count", lambda row: row.missing)
 VALID = Quantity("valid", "valid", "share", lambda row: row.valid)
 UNIQUE = Quantity("unique", "unique", "share", lambda row: row.unique)
+SLACK = Quantity("slack", "slack", "unit", lambda row: row.slack)
+PINBALL = Quantity("pinball", "pinball", "unit", lambda row: row.pinball)
+OFFSET = Quantity("pinball_offset", "best offset", "unit", lambda row: row.pinball_offset)
+NATURALNESS = Quantity("naturalness", "naturalness", "share", lambda row: row.naturalness)
 NOVELTY = Quantity("novelty", "novelty", "distance", lambda row: row.novelty)
 DIVERSITY = Quantity("diversity", "diversity", "distance", lambda row: row.diversity)
 KL = Quantity("kl", "KL", "nats", lambda row: row.kl)
@@ -59,7 +64,21 @@ WIDTH = 100
 WITH_TRUTH = (MEDIAN, MAXIMUM, MEAN, GAP, COVERAGE)
 WITHOUT_TRUTH = (PREDICTED, CONSERVATIVE)
 DESIGNS = (VALID, UNIQUE, NOVELTY, DIVERSITY, KL)
-ALL = (MEDIAN, MAXIMUM, MEAN, PREDICTED, CONSERVATIVE, GAP, COVERAGE, TRUTH_STD, EVALUATOR, MISSING, *DESIGNS)
+PROMISE = (COVERAGE, SLACK, PINBALL, OFFSET)
+ALL = (
+    MEDIAN,
+    MAXIMUM,
+    MEAN,
+    PREDICTED,
+    CONSERVATIVE,
+    GAP,
+    *PROMISE,
+    TRUTH_STD,
+    EVALUATOR,
+    MISSING,
+    NATURALNESS,
+    *DESIGNS,
+)
 
 
 def quality(group: Group) -> tuple[Quantity, ...]:
@@ -69,6 +88,34 @@ def quality(group: Group) -> tuple[Quantity, ...]:
     learned = (TRUTH_STD,) if any(entry.row.truth_std is not None for entry in group.entries) else ()
     missing = (MISSING,) if any(entry.row.missing for entry in group.entries) else ()
     return (*WITH_TRUTH, *learned, *missing)
+
+
+def designs(group: Group) -> tuple[Quantity, ...]:
+    """The columns that say what the designs are like."""
+    natural = any(entry.row.naturalness is not None for entry in group.entries)
+    return (*DESIGNS[:-1], NATURALNESS, KL) if natural else DESIGNS
+
+
+def ranges(group: Group) -> list[tuple[str, ...]]:
+    """Of each method and column: the mean median of the true rewards, with the 95 % interval that seeds give it.
+
+    Bootstrap over seeds (``experiment.compare.interval``); no rows without a truth or with one seed.
+    """
+    found = []
+    places = decimals(median for median in scores(group, MEDIAN).values())
+    for method, column, entries in cells(group):
+        low, high = seeds_interval(entries, MEDIAN)
+        if low is not None:
+            mean, _ = over_seeds(entries, MEDIAN)
+            values = (number(value, places) for value in (mean, low, high))
+            found.append((method, column, str(len(entries)), *values))
+    return found
+
+
+def seeds_interval(entries: Sequence[Entry], quantity: Quantity) -> tuple[float | None, float | None]:
+    """The 95 % bootstrap interval of the mean of ``quantity`` over seeds; ``None`` with fewer than two."""
+    values = pd.Series([quantity.of(entry.row) for entry in entries], dtype=float).dropna()
+    return interval(values.to_numpy())
 
 
 def over_seeds(entries: Sequence[Entry], quantity: Quantity) -> tuple[float | None, float | None]:
@@ -89,9 +136,10 @@ def summary(groups: Sequence[Group]) -> pd.DataFrame:
             for quantity in ALL:
                 mean, sd = over_seeds(entries, quantity)
                 record |= {f"{quantity.key}_mean": mean, f"{quantity.key}_sd": sd}
+            record["median_truth_low"], record["median_truth_high"] = seeds_interval(entries, MEDIAN)
             records.append(record)
     table = pd.DataFrame(records)
-    figures = [name for name in table.columns if name.endswith(("_mean", "_sd"))]
+    figures = [name for name in table.columns if name.endswith(("_mean", "_sd", "_low", "_high"))]
     return table.astype(dict.fromkeys(figures, float))
 
 
@@ -143,7 +191,7 @@ def summary_text(groups: Sequence[Group]) -> str:
         seeds = len(group.seeds)
         over = f"mean±sd over {seeds} seeds" if seeds > 1 else f"seed {group.seeds[0]}"
         parts.append(f"{group.title}: {over}\n{_scales(group)}")
-        for quantities in (quality(group), DESIGNS):
+        for quantities in (quality(group), designs(group)):
             parts.append(_block(group, quantities))
         said = [*_oracles(group), *(f"warning: {text}" for text in collapses(group))]
         parts.append("\n".join(fill(_plain(text), WIDTH, subsequent_indent="  ") for text in said))

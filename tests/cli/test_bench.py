@@ -22,7 +22,10 @@ def test_a_bench_prints_a_line_a_cell_and_where_the_table_is(braid: Braid, tmp_p
     spec, out = bench_file(tmp_path, methods=BEST), tmp_path / "out"
     code, printed, err = braid("bench", spec, "--out", out)
     assert code == 0
-    assert printed.splitlines() == ["2 of 2 cells finished", f"table: {out / 'results.csv'}"]
+    lines = ["2 of 2 cells finished", f"table: {out / 'results.csv'}", f"report: {out / 'report.html'}"]
+    assert printed.splitlines() == lines
+    page = (out / "report.html").read_text()
+    assert "2 of 2 cells are finished." in page
     folder, counts, first, last = err.splitlines()
     assert folder == f"bench folder: {out}"
     assert counts == "0 of 2 cells are finished; 2 to go, 1 at a time"
@@ -46,7 +49,8 @@ def test_a_failed_cell_is_told_and_costs_no_other(braid: Braid, tmp_path: Path) 
     assert lines[0].startswith("failed: motif, masked, Doubtful, seed 0: c = 'auto' cannot promise 99% coverage")
     assert any(line.startswith("  fix: give c a number") for line in lines)
     assert "repeat the command to try them again" in printed
-    assert lines[-2:] == ["1 of 2 cells finished", f"table: {out / 'results.csv'}"]
+    assert lines[-3:-1] == ["1 of 2 cells finished", f"table: {out / 'results.csv'}"]
+    assert "cannot promise 99% coverage" in (out / "report.html").read_text()
     assert "Traceback" not in printed + err
 
     code, listed, _ = braid("bench", spec, "--out", out, "--dry-run")
@@ -71,7 +75,7 @@ def test_a_dry_run_lists_cells_and_writes_nothing(braid: Braid, tmp_path: Path) 
 def test_the_folder_is_named_after_the_spec(braid: Braid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec = bench_file(tmp_path, "quick.toml", methods=BEST, seeds=1)
-    assert braid("bench", spec.name)[1].splitlines()[-1] == f"table: {Path('runs/quick/results.csv')}"
+    assert braid("bench", spec.name)[1].splitlines()[-1] == f"report: {Path('runs/quick/report.html')}"
 
 
 def test_too_many_jobs_are_said(braid: Braid, tmp_path: Path) -> None:

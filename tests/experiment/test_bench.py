@@ -97,7 +97,8 @@ def test_cells_share_stages(undisturbed: Path) -> None:
 
 def test_its_files(undisturbed: Path) -> None:
     manifest = read(undisturbed, "bench.json")
-    assert manifest["cells"] == [cell.name for cell in tiny_bench().cells]
+    assert manifest["cells"] == Bench(tiny_bench(), undisturbed).keys
+    assert list(manifest["cells"]) == [cell.name for cell in tiny_bench().cells]
     assert manifest["spec"] == json.loads(json.dumps(tiny_bench().to_dict()))
     assert {"braid-design", "torch", "python"} <= set(manifest["versions"])
     assert manifest["hardware"]["jobs"] == 1
@@ -106,6 +107,10 @@ def test_its_files(undisturbed: Path) -> None:
     assert set(records) == set(manifest["cells"])
     assert all((undisturbed / "cells" / f"{name}.json").stat().st_size < 50_000 for name in records)
     assert str(undisturbed) not in json.dumps(records)
+    for record in records.values():
+        method = record["cell"]["method"]
+        assert {f"{method}, raw", f"{method}, selected"} <= set(record["regret"]["penalty"])
+        assert record["space"]["kind"] == "Tokens"
     assert (undisturbed / "runs" / ".gitignore").read_text() == "*\n"
     costs = pd.read_csv(undisturbed / "costs.csv")
     assert len(costs) == 6 * len(TINY_STAGES)

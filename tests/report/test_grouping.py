@@ -56,8 +56,8 @@ def test_pretrained_models_of_different_backbones_are_different_rows(make: Make)
     edit(wide / "manifest.json", lambda manifest: manifest["spec"]["backbone"].update(width=256))
     found = group(make(), wide)
     assert [name for name in found.methods if name.startswith("Pretrained")] == [
-        "Pretrained (width=256)",
         "Pretrained (width=64)",
+        "Pretrained (width=256)",
     ]
 
 

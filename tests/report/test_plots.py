@@ -191,9 +191,7 @@ def test_no_rehearsal_no_figure(make: Make) -> None:
 
 
 def test_methods_that_tune_nothing_have_no_curves(make: Make) -> None:
-    folder = make()
-    (folder / "metrics.jsonl").write_text('{"stage": "backbone", "step": 1, "loss": 1.0}\n')
-    assert [plot.name for plot in plots(group(folder))] == ["boxes", "predicted-vs-true"]
+    assert [plot.name for plot in plots(group(make(tuned=False)))] == ["boxes", "predicted-vs-true"]
     names = [plot.name for plot in plots(group(make(label="Guidance", tuned=False)))]
     assert names == ["boxes", "predicted-vs-true"]
 

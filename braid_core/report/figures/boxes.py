@@ -32,7 +32,7 @@ def boxes(group: Group) -> Plot | None:
             twin = len([1 for other, _, _ in drawn if other == method]) > 1
             shift = 0.0 if not twin else (-0.19 if column == "raw" else 0.19)
             _box(axes, entries, field, methods.index(method) + shift, tints[method], column == "raw")
-        _method_axis(axes, methods)
+        method_axis(axes, methods)
         axes.set_xlabel(f"{'true' if group.has_truth else 'predicted'} reward{unit(group)}")
         if group.has_truth and group.rescaled:
             _published_axis(axes, group)
@@ -67,9 +67,10 @@ def _box(axes: Axes, seeds: Sequence[Stats], field: str, at: float, colour: str,
         axes.plot([float(np.mean(best))], [at], marker="D", markersize=3, color=colour, linestyle="none")
 
 
-def _method_axis(axes: Axes, methods: Sequence[str]) -> None:
-    axes.set_yticks(range(len(methods)), [folded(method) for method in methods], color=INK)
-    axes.set_ylim(len(methods) - 0.4, -0.6)
+def method_axis(axes: Axes, names: Sequence[str], width: int = 26) -> None:
+    """A row a name, the first on top; long names are folded."""
+    axes.set_yticks(range(len(names)), [folded(name, width) for name in names], color=INK)
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")

@@ -1,0 +1,157 @@
+"""The answer of a bench in words: who is ahead on which tasks, what may be said of it, whether promises were kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from braid_core.errors import DataError
+from braid_core.experiment.compare import FEWEST, LEVEL, MARGIN, Comparison, compare
+from braid_core.report.bench_reading import BenchResults, Part
+from braid_core.report.figures.promise import WANTED
+from braid_core.report.grouping import Group, is_reference
+from braid_core.report.numbers import decimals, number, percent
+from braid_core.report.tables import COVERAGE, MEDIAN, OFFSET, PINBALL, Quantity, over_seeds, scores
+
+VERDICTS = ("better", "not worse", "undecided", "worse", "too few seeds")
+MANY = 6
+"""Of more tasks the figures of each stand in the table only."""
+
+
+def comparisons(bench: BenchResults) -> list[Comparison]:
+    """Every ``braid`` method against every ``strl`` method, on the tasks and seeds that both have finished."""
+    table = bench.table()
+    found: list[Comparison] = []
+    for a in bench.methods("braid"):
+        for b in bench.methods("strl"):
+            try:
+                found += compare(table, a, b)
+            except DataError:  # nothing shared yet: said by `answers`
+                continue
+    return found
+
+
+def titles(bench: BenchResults) -> dict[tuple[str, str], str]:
+    """What each task and backbone is called on the page."""
+    return {(part.task, part.backbone): part.group.title for part in bench.parts}
+
+
+def answers(bench: BenchResults, compared: Sequence[Comparison]) -> list[str]:
+    """Paragraphs of plain sentences."""
+    judged = [part for part in bench.parts if part.group.has_truth]
+    if not judged:
+        return ["No cell with a true reward has finished, so there is nothing to tell."]
+    paragraphs = [_leaders([part.group for part in judged])]
+    names = titles(bench)
+    for a in bench.methods("braid"):
+        for b in bench.methods("strl"):
+            own = [one for one in compared if (one.a, one.b) == (a, b)]
+            paragraphs.append(_compared(own, names) if own else f"{a} and {b} share no finished task and seed.")
+        paragraphs.append(_promise(bench.methods("strl"), judged, a))
+    fewest = min((len(one.seeds) for one in compared), default=FEWEST)
+    if fewest < FEWEST:
+        claims = (
+            f"“Better” and “worse” take {FEWEST} seeds and p < {LEVEL:g}, “not worse” an interval above −{MARGIN} sd"
+        )
+        paragraphs.append(f"{claims}. With {fewest} seed{'s' * (fewest > 1)} these are observations.")
+    learned = [part.group.title for part in judged if part.group.task.truth_kind == "learned"]
+    if learned:
+        trust = "come from an evaluator that is itself unreliable far from its data: trust the others more"
+        paragraphs.append(f"True rewards on {_listed(learned)} {trust}.")
+    return [text for text in paragraphs if text]
+
+
+def _leaders(groups: Sequence[Group]) -> str:
+    """Per task, the method under study with the highest median, and the next."""
+    said, first = [], Counter[str]()
+    for group in groups:
+        found = {m: median for m, median in scores(group, MEDIAN).items() if group.complete(m) and not is_reference(m)}
+        ranked = sorted(found, key=lambda method: -found[method])
+        if ranked:
+            places = decimals(found.values())
+            told = [f"{method} ({number(found[method], places)})" for method in ranked[:2]]
+            said.append(f"on {group.title} {', then '.join(told)}")
+            first[ranked[0]] += 1
+    if not said:
+        return "No method delivered enough designs to be judged."
+    if len(said) > MANY:
+        said = [f"{method} on {count} of {len(said)} tasks" for method, count in first.most_common()]
+    text = "The highest median true reward of the designs that each method delivers, as a mean over seeds: "
+    return f"{text}{'; '.join(said)}."
+
+
+def _compared(own: Sequence[Comparison], names: Mapping[tuple[str, str], str]) -> str:
+    parts = []
+    for verdict in VERDICTS:
+        found = [one for one in own if one.verdict == verdict]
+        if found:
+            told = [_told(one, names[one.task, one.backbone], len(own) > MANY) for one in found]
+            parts.append(f"{verdict}{' to say' if verdict == VERDICTS[-1] else ''} on {_listed(told)}")
+    return f"{own[0].a} against {own[0].b}, by that median in sd of the offline rewards: {'; '.join(parts)}."
+
+
+def _told(one: Comparison, title: str, brief: bool) -> str:
+    if brief:
+        return title
+    if one.low is None:
+        return f"{title} ({signed(one.mean)})"
+    return (
+        f"{title} ({signed(one.mean)}, 95\u00a0% {signed(one.low)} to {signed(one.high)}, p = {number(one.p_holm, 3)})"
+    )
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign."""
+    return f"+{number(value, 2)}" if value is not None and round(value, 2) > 0 else number(value, 2)
+
+
+def _promise(references: Sequence[str], judged: Sequence[Part], method: str) -> str:
+    """On how many tasks the coverage is as promised, and the loss below that of a prediction less a constant."""
+    covered = [value for part in judged if (value := _mean(part.group, method, COVERAGE)) is not None]
+    if not covered:
+        return ""
+    low, high = WANTED
+    good = sum(low <= value <= high for value in covered)
+    spread = percent(covered[0]) if len(covered) == 1 else f"{percent(min(covered))} to {percent(max(covered))}"
+    text = (
+        f"{method} promised that 90\u00a0% of its designs are at least as good as their conservative score; {spread} "
+        f"were. Between {percent(low)} and {percent(high)}, which is as it should be: {good} of {_tasks(covered)}."
+    )
+    for other in references:
+        pairs = [(_mean(part.group, method, PINBALL), _mean(part.group, other, OFFSET)) for part in judged]
+        known = [(own, best) for own, best in pairs if own is not None and best is not None]
+        if known:
+            below = sum(own < best for own, best in known)
+            text += (
+                f" Pinball loss below that of {other}'s prediction less the best constant: {below} of {_tasks(known)}."
+            )
+    return text
+
+
+def _mean(group: Group, method: str, quantity: Quantity) -> float | None:
+    entries = group.judged(method)
+    return over_seeds(entries, quantity)[0] if entries else None
+
+
+def _tasks(found: Sequence[object]) -> str:
+    return f"{len(found)} task{'s' * (len(found) > 1)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def medians(groups: Sequence[Group]) -> pd.DataFrame:
+    """Median true reward of the judged designs as text, mean ± sd over seeds: a row a task, a column a method."""
+    methods = list(dict.fromkeys(method for group in groups for method in group.methods))
+    rows = []
+    for group in groups:
+        places = decimals(scores(group, MEDIAN).values())
+        row = {"task": group.title, "seeds": str(len(group.seeds))}
+        for method in methods:
+            mean, sd = over_seeds(group.judged(method), MEDIAN)
+            row[method] = number(mean, places) + (f" ±{number(sd, places)}" if sd is not None else "")
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["task", "seeds", *methods])
