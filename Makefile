@@ -2,12 +2,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types wheel setup clean
+.PHONY: demo bench bench-full test lint types wheel setup clean
 
 demo: $(READY)  ## the main job on real data: TF-Bind-8, with and without pessimism
 	$(BIN)/braid run examples/tf_bind_8/strl.toml examples/tf_bind_8/braid.toml --out runs/demo
+
+bench: $(READY)  ## every method on one task, one seed: minutes; the report is runs/quick/report.html
+	$(BIN)/braid bench benches/quick.toml --jobs $(JOBS)
+
+bench-full: $(READY)  ## every method, all tasks, all seeds: hours; repeat the command to continue
+	$(BIN)/braid bench benches/vectors.toml --jobs $(JOBS)
+	$(BIN)/braid bench benches/full.toml --jobs $(JOBS)
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q -n auto
