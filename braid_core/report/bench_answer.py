@@ -55,7 +55,8 @@ def answers(bench: BenchResults, compared: Sequence[Comparison]) -> list[str]:
         claims = (
             f"“Better” and “worse” take {FEWEST} seeds and p < {LEVEL:g}, “not worse” an interval above −{MARGIN} sd"
         )
-        paragraphs.append(f"{claims}. With {fewest} seed{'s' * (fewest > 1)} these are observations.")
+        seeds = "one seed" if fewest == 1 else f"{fewest} seeds"
+        paragraphs.append(f"{claims}: what rests on less, here down to {seeds}, is an observation.")
     learned = [part.group.title for part in judged if part.group.task.truth_kind == "learned"]
     if learned:
         trust = "come from an evaluator that is itself unreliable far from its data: trust the others more"
@@ -67,12 +68,14 @@ def _leaders(groups: Sequence[Group]) -> str:
     """Per task, the method under study with the highest median, and the next."""
     said, first = [], Counter[str]()
     for group in groups:
-        found = {m: median for m, median in scores(group, MEDIAN).items() if group.complete(m) and not is_reference(m)}
-        ranked = sorted(found, key=lambda method: -found[method])
+        found = scores(group, MEDIAN)
+        ranked = sorted((m for m in found if group.complete(m) and not is_reference(m)), key=lambda m: -found[m])
         if ranked:
             places = decimals(found.values())
             told = [f"{method} ({number(found[method], places)})" for method in ranked[:2]]
-            said.append(f"on {group.title} {', then '.join(told)}")
+            above = [m for m in found if is_reference(m) and found[m] >= found[ranked[0]]]
+            below = f", none above {max(above, key=found.__getitem__)}" if above else ""
+            said.append(f"on {group.title} {', then '.join(told)}{below}")
             first[ranked[0]] += 1
     if not said:
         return "No method delivered enough designs to be judged."

@@ -88,14 +88,15 @@ def whole(folder: Path, seeds: int = 2) -> Path:
 def test_the_answer_from_numbers_made_by_hand(tmp_path: Path) -> None:
     made = Made(tmp_path)
     for seed in range(8):
-        made.add("a", "STRL", seed, median=0.20)
-        made.add("a", "BRAID-Boot", seed, median=0.20 + 2 * STD, coverage=0.91, pinball=0.001)
+        made.add("a", "STRL", seed, median=0.70)
+        made.add("a", "BRAID-Boot", seed, median=0.70 + 2 * STD, coverage=0.91, pinball=0.001)
         made.add("b", "STRL", seed, median=0.30, pinball_offset=0.002)
         made.add("b", "BRAID-Boot", seed, median=0.30, coverage=0.99, pinball=0.003)
     bench = read_bench(made.done())
     found = comparisons(bench)
     text = " ".join(answers(bench, found))
-    assert "on a BRAID-Boot (0.300), then STRL (0.200); on b STRL (0.300), then BRAID-Boot (0.300)." in text
+    assert "on a BRAID-Boot (0.800), then STRL (0.700); on b STRL (0.300), then BRAID-Boot (0.300), " in text
+    assert "none above Pretrained." in text
     # Eight differences of one sign: p = 2/2^8, doubled by Holm for two tasks; eight zeros: p = 1.
     assert "better on a (+2.00, 95\u00a0% +2.00 to +2.00, p = 0.016)" in text
     assert "not worse on b (0.00, 95\u00a0% 0.00 to 0.00, p = 1.000)" in text
@@ -103,14 +104,14 @@ def test_the_answer_from_numbers_made_by_hand(tmp_path: Path) -> None:
         "91\u00a0% to 99\u00a0% were. Between 85\u00a0% and 97\u00a0%, which is as it should be: 1 of 2 tasks." in text
     )
     assert "Pinball loss below that of STRL's prediction less the best constant: 1 of 2 tasks." in text
-    assert "are observations" not in text
+    assert "observation" not in text
 
 
 def test_few_seeds_are_said(tmp_path: Path) -> None:
     bench = read_bench(whole(tmp_path, seeds=1))
     text = " ".join(answers(bench, comparisons(bench)))
     assert "too few seeds to say on tf-bind-8" in text
-    assert "With 1 seed these are observations." in text
+    assert "here down to one seed, is an observation." in text
 
 
 def test_with_many_tasks_the_answer_counts(tmp_path: Path) -> None:
