@@ -15,12 +15,14 @@ from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Oracle, Predict, Process, Tokens, Trajectory, Tunable
 from braid_core.tuning.letters import by_substitution
 from braid_core.tuning.price import Price
-from braid_core.tuning.rollout import rollout
+from braid_core.tuning.rollout import activations, rollout
 from braid_core.tuning.spec import FineTuningSpec, PolicySpec
 
 Score = Callable[[Tensor], Tensor]
 MOST_SUBSTITUTIONS = 64
 """Up to so many substitutions a design, letter_gradient = 'auto' scores them all."""
+MOST_KEPT = 4 * 2**30
+"""Bytes of activations that checkpoint = 'auto' lets a rollout keep."""
 ROWS = 4096
 """The most states that are scored again at once."""
 
@@ -54,6 +56,15 @@ class Estimator(ABC):
 class Pathwise(Estimator):
     """Gradients flow from the score of the designs back through the chain that made them."""
 
+    def __init__(self, spec: FineTuningSpec, opened: Tunable, score: Score, price: Price) -> None:
+        super().__init__(spec, opened, score, price)
+        if isinstance(spec.checkpoint, bool):
+            self.checkpoint = spec.checkpoint
+        else:
+            tuned, device = opened.tuned, opened.parameters[0].device
+            needed = activations(tuned.process, tuned.predict, spec.batch, device, reference=opened.reference)
+            self.checkpoint = needed > MOST_KEPT
+
     def backward(self, generator: torch.Generator) -> Batch:
         tuned, spec = self.opened.tuned, self.spec
         path = rollout(
@@ -62,7 +73,7 @@ class Pathwise(Estimator):
             spec.batch,
             generator,
             reference=self.opened.reference,
-            checkpoint=spec.checkpoint,
+            checkpoint=self.checkpoint,
             truncate=spec.truncate,
         )
         x, kl = tuned.decode(path.x), _steps(path).sum(1)

@@ -98,6 +98,23 @@ class _Walk:
     record: bool
 
 
+def activations(process: Process, predict: Predict, n: int, device: torch.device, *, reference: Predict) -> int:
+    """About how many bytes a rollout of ``n`` designs keeps for its gradient: those of a step, times the steps."""
+    generator, kept = torch.Generator(device).manual_seed(0), {}
+
+    def keep(saved: Tensor) -> Tensor:
+        memory = saved.untyped_storage()
+        kept[memory.data_ptr()] = memory.nbytes()  # views of one tensor count once
+        return saved
+
+    x = process.prior(n, generator).requires_grad_()  # as states are but for the first: the reference keeps for it too
+    noise = process.transition_type.noise(x, generator)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        ends = _step(_Walk(process, predict, reference, None, None, record=False), 0, x, noise)  # alive while counted
+    del ends
+    return process.steps * sum(kept.values())
+
+
 def _moving(process: Process, x: Tensor, noise: Tensor, k: int) -> Tensor | None:
     """The indices of the states that step k changes; ``None`` where that may be all of them."""
     moving = process.moving(x, noise, k)

@@ -11,7 +11,7 @@ from braid_core.registry.spec import ObjectiveSpec, Spec
 BUDGET = 4.0
 """Nats: what `benchmarks/default_budget.py` finds to serve all tasks."""
 AUTO = "auto"
-PATHWISE = {"truncate": None, "checkpoint": False, "letter_gradient": "auto"}
+PATHWISE = {"truncate": None, "checkpoint": "auto", "letter_gradient": "auto"}
 """Options of the gradient through the rollout, and their defaults."""
 
 
@@ -55,7 +55,11 @@ class FineTuningSpec(ObjectiveSpec):
     truncate: PositiveInt | None = Field(
         None, description="let gradients pass through the states of the last K steps only (default: all)"
     )
-    checkpoint: bool = Field(False, description="recompute activations in the backward pass to save memory")
+    checkpoint: bool | Literal["auto"] = Field(
+        "auto",
+        description="recompute activations in the backward pass: much less memory for 1.6 times the time; 'auto' does "
+        "where they would take more than 4 GiB",
+    )
     letter_gradient: Literal["auto", "exact", "relaxed"] = Field(
         "auto",
         description="of the reward with respect to the letters of token designs: 'exact' scores every single "

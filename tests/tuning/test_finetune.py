@@ -190,11 +190,17 @@ def test_checkpointing_pays_with_a_second_pass(monkeypatch: pytest.MonkeyPatch) 
         return original(self, *args)
 
     monkeypatch.setattr(GaussianBackbone, "predict", counting)
-    tuned()
+    tuned(BraidSpec(**QUICK, checkpoint=False))
     plain = len(calls)
     assert plain == 2 * 4 * QUICK["steps"]  # tuned and reference, at each step of the chain
     tuned(BraidSpec(**QUICK, checkpoint=True))
     assert len(calls) == 3 * plain
+    look = 2  # one step, before anything else
+    tuned()
+    assert len(calls) == 4 * plain + look
+    monkeypatch.setattr("braid_core.tuning.estimators.MOST_KEPT", 0)
+    tuned()
+    assert len(calls) == 6 * plain + 2 * look
 
 
 def test_gradients_are_clipped() -> None:

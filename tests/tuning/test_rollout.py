@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from braid_core.interfaces import Condition, Trajectory
-from braid_core.tuning.rollout import rollout
+from braid_core.tuning.rollout import activations, rollout
 from tests.checks import flat, seeded, slopes
 from tests.doubles import Counted
 from tests.tuning.conftest import Family
@@ -152,6 +152,21 @@ def test_checkpointed_gradients_are_the_plain_ones(family: Family, truncate: int
     saved = gradient(family, run(family, truncate=truncate, checkpoint=True))
     assert float(plain.abs().max()) > 1e-3
     torch.testing.assert_close(saved, plain, rtol=1e-6, atol=1e-7)
+
+
+def test_what_a_rollout_keeps_is_known_beforehand(family: Family) -> None:
+    """Against all that autograd really saves; the first step keeps less, since its states have no gradient."""
+    kept: dict[int, int] = {}
+
+    def keep(saved: Tensor) -> Tensor:
+        kept[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        path = rollout(family.process, family.predict, 500, seeded(), reference=family.reference)
+    assert path.x.requires_grad
+    found = activations(family.process, family.predict, 500, torch.device("cpu"), reference=family.reference)
+    assert found == pytest.approx(sum(kept.values()), rel=0.35)
 
 
 def test_checkpointing_runs_the_network_a_second_time(family: Family) -> None:
