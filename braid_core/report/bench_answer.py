@@ -40,7 +40,7 @@ def titles(bench: BenchResults) -> dict[tuple[str, str], str]:
 
 def answers(bench: BenchResults, compared: Sequence[Comparison]) -> list[str]:
     """Paragraphs of plain sentences."""
-    judged = [part for part in bench.parts if part.group.has_truth]
+    judged = [part for part in bench.parts if part.group.task.has_truth]
     if not judged:
         return ["No cell with a true reward has finished, so there is nothing to tell."]
     paragraphs = [_leaders([part.group for part in judged])]
@@ -66,7 +66,7 @@ def answers(bench: BenchResults, compared: Sequence[Comparison]) -> list[str]:
 
 def _leaders(groups: Sequence[Group]) -> str:
     """Per task, the method under study with the highest median, and the next."""
-    said, first = [], Counter[str]()
+    said, silent, first = [], [], Counter[str]()
     for group in groups:
         found = scores(group, MEDIAN)
         ranked = sorted((m for m in found if group.complete(m) and not is_reference(m)), key=lambda m: -found[m])
@@ -77,12 +77,15 @@ def _leaders(groups: Sequence[Group]) -> str:
             below = f", none above {max(above, key=found.__getitem__)}" if above else ""
             said.append(f"on {group.title} {', then '.join(told)}{below}")
             first[ranked[0]] += 1
+        else:
+            silent.append(group.title)
+    rest = f"No method delivered enough designs to be judged on {_listed(silent)}." if silent else ""
     if not said:
-        return "No method delivered enough designs to be judged."
+        return rest
     if len(said) > MANY:
         said = [f"{method} on {count} of {len(said)} tasks" for method, count in first.most_common()]
     text = "The highest median true reward of the designs that each method delivers, as a mean over seeds: "
-    return f"{text}{'; '.join(said)}."
+    return f"{text}{'; '.join(said)}. {rest}".rstrip()
 
 
 def _compared(own: Sequence[Comparison], names: Mapping[tuple[str, str], str]) -> str:

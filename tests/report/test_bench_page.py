@@ -107,6 +107,15 @@ def test_the_answer_from_numbers_made_by_hand(tmp_path: Path) -> None:
     assert "observation" not in text
 
 
+def test_a_task_on_which_nothing_can_be_judged_is_said(tmp_path: Path) -> None:
+    made = Made(tmp_path, ["STRL"])
+    made.add("a", "STRL", 0)
+    made.add("b", "STRL", 0, n=2, shortfall=62)
+    made.add("c", "STRL", 0, truth=None, normalised=None, n=0, shortfall=64)
+    text = answers(read_bench(made.done()), [])[0]
+    assert text.endswith(". No method delivered enough designs to be judged on b and c.")
+
+
 def test_few_seeds_are_said(tmp_path: Path) -> None:
     bench = read_bench(whole(tmp_path, seeds=1))
     text = " ".join(answers(bench, comparisons(bench)))
