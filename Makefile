@@ -14,8 +14,8 @@ bench: $(READY)  ## every method on one task, one seed: minutes; the report is r
 	$(BIN)/braid bench benches/quick.toml --jobs $(JOBS)
 
 bench-full: $(READY)  ## every method, all tasks, all seeds: hours; repeat the command to continue
-	$(BIN)/braid bench benches/vectors.toml --jobs $(JOBS)
-	$(BIN)/braid bench benches/full.toml --jobs $(JOBS)
+	@code=0; for spec in benches/vectors.toml benches/full.toml; do \
+		$(BIN)/braid bench $$spec --jobs $(JOBS) || code=$$?; done; exit $$code
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q -n auto

@@ -150,6 +150,8 @@ def _parts(cells: Sequence[tuple[Labels, Run]]) -> list[Part]:
 
 
 def _with_note(group: Group) -> Group:
-    first = group.members[0].method
-    note = f"Predictions, selections and scores of Random and Pretrained are by the oracle of {first}."
+    note = (
+        "Predictions, selections and scores of Random and Pretrained are, seed by seed, by the oracle of the first "
+        "method that has finished."
+    )
     return replace(group, notes=(note, *group.notes))

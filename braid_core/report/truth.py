@@ -17,7 +17,7 @@ def truth(group: Group) -> list[str]:
         return []
     if group.task.truth_note is None:
         return [KINDS[group.task.truth_kind]] if group.task.truth_kind in KINDS else []
-    own = scores(group, MEDIAN)
+    own = {method: score for method, score in scores(group, MEDIAN).items() if group.complete(method)}
     best = max((method for method in own if not is_reference(method)), key=own.__getitem__, default=None)
     doubts = [_distance(group, best), _doubtful(group, own, best)] if best else []
     return [text for text in (group.task.truth_note, *doubts) if text]

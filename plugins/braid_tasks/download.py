@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO, Literal
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -58,7 +59,8 @@ def fetch(url: str, sha256: str | None = None, folder: Path | None = None) -> Pa
             with writing(file):
                 os.replace(part, file)
             write_atomic(pin, f"{found}  {name}\n")
-        _check(pin.read_text().split()[0], sha256, url, "give the right hash, or leave it out")
+        wanted = f"leave the hash out, or remove {file.parent} to download again what it is of"
+        _check(pin.read_text().split()[0], sha256, url, wanted)
     return file
 
 
@@ -86,7 +88,7 @@ def _download(url: str, part: Path) -> None:
             part.unlink()
             return _download(url, part)
         raise DataError(f"{url} cannot be downloaded", why=f"{error.code} {error.reason}", fix=REMEDY) from error
-    except (URLError, OSError) as error:
+    except (HTTPException, OSError) as error:
         why = f"{getattr(error, 'reason', error)}: is there a network?"
         raise DataError(f"{url} cannot be downloaded", why=why, fix=REMEDY) from error
     if total not in (-1, got):

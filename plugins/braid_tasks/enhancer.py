@@ -150,7 +150,10 @@ class Enhancer(LibraryTask):
         frame, self._left_out = self._columns()
         letters = _letters(frame[table.sequence].to_list(), self.source.length)
         y = torch.tensor(frame[table.score[self.spec.measured]].to_numpy(dtype="float64"))
-        names = frame[table.names].astype(str).str.replace(ORIENTATION, "", regex=True).to_list() if table.names else []
+        names: list[str] = []
+        if table.names:
+            given = frame[table.names].where(frame[table.names].notna(), frame.index.to_series())  # unnamed: one's own
+            names = given.astype(str).str.replace(ORIENTATION, "", regex=True).to_list()
         every = torch.ones(len(y), dtype=torch.bool)
         return Library(letters, y, overlapping(letters, names), every, every if self.spec.unlabelled == "all" else None)
 

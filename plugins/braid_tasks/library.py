@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int, Integer
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from braid_core.errors import SpecError
 from braid_core.interfaces import Doubt, LabelledDesigns, Streams, Task, Tokens
 from braid_tasks import HeldOutSpec
 from braid_tasks.enumeration import nan_where_undefined
@@ -22,6 +23,7 @@ from braid_tasks.offline import held_out, offline_note, offline_side, whole_grou
 if TYPE_CHECKING:
     from braid_tasks.evaluator import Evaluator
 
+FEWEST_FAMILIES = 5
 MOST = 50_000
 """Of a larger D_eval, so many designs in whole families train the evaluator: more would take minutes."""
 
@@ -42,13 +44,25 @@ class Library:
     pretraining: Bool[Tensor, " n"] | None
 
 
+def _refuse_too_few(family: Int[Tensor, " n"]) -> None:
+    """Said before anything is computed, for the evaluator that is trained at the end."""
+    found = len(torch.unique(family))
+    if found < FEWEST_FAMILIES:
+        raise SpecError(
+            f"{len(family)} measured designs are set aside, in {found} families: too few to judge by",
+            where="task.held_out",
+            why=f"the evaluator leaves out one of {FEWEST_FAMILIES} parts at a time, each of whole families",
+            fix="give a larger table, or another held_out",
+        )
+
+
 class LibraryTask(Task):
     """Find designs better than those in a library of which methods see a part.
 
     First D_eval is set aside, the same for all options but ``held_out`` and ``split_seed``; offline is what lies below
     the cap in the rest, D′. The constructor keeps neither D_eval nor a reward above the cap. The truth is learned from
     D_eval when it is first asked for, and is that of every design, measured or not. Raises :class:`DataError` when the
-    file is damaged and :class:`SpecError` when fewer designs lie below the cap than are needed.
+    file is damaged and :class:`SpecError` when fewer designs lie below the cap, or are set aside, than are needed.
     """
 
     space: Tokens
@@ -61,7 +75,9 @@ class LibraryTask(Task):
     def __init__(self, spec: HeldOutSpec, seed: int) -> None:
         self.spec = spec
         library = self._read()
-        seen = ~self._held_out(library)
+        held = self._held_out(library)
+        _refuse_too_few(library.family[held & ~library.y.isnan()])
+        seen = ~held
         rewards = torch.where(seen & library.offered, library.y, torch.nan)
         side = offline_side(rewards, torch.nanquantile(rewards, spec.cap), library.family, spec, seed)
         x = self.space.one_hot(library.letters[side.rows].long())

@@ -65,6 +65,7 @@ def whole_groups(group: Int[Tensor, " b"], n: int, generator: torch.Generator) -
     """Rows of randomly chosen whole groups, as many as fit into ``n`` rows."""
     names, member, size = torch.unique(group, return_inverse=True, return_counts=True)
     order = torch.randperm(len(names), generator=generator)
+    order = order[size[order] <= n]  # one that never fits must not end the count
     chosen = torch.zeros(len(names), dtype=torch.bool)
     chosen[order[size[order].cumsum(0) <= n]] = True
     return chosen[member].nonzero().flatten()

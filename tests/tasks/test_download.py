@@ -140,6 +140,12 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path: Path) -> None:
         fetch("http://127.0.0.1:9/table.csv", folder=tmp_path)  # nobody listens there
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/my file.csv", "http://127.0.0.1:port/table.csv"])
+def test_an_address_that_is_none(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DataError, match="cannot be downloaded"):
+        fetch(url, folder=tmp_path)
+
+
 def test_an_address_that_is_wrong(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be downloaded[\s\S]*404"):
         fetch(server.url.replace("/data/", "/other/"), folder=tmp_path)

@@ -15,8 +15,9 @@ import torch
 from braid_tasks import EnhancerSpec, UTRSpec
 from braid_tasks.enhancer import SOURCES, Enhancer, packaged
 from braid_tasks.families import overlapping
+from braid_tasks.offline import held_out
 
-from braid_core.errors import DataError
+from braid_core.errors import DataError, SpecError
 
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 GENERATOR = np.random.default_rng(0)
@@ -231,6 +232,30 @@ def test_a_table_that_changes_during_a_run_is_refused(tmp_path: Path) -> None:
     gosai(tmp_path)
     with pytest.raises(DataError, match="another content"):
         task.truth(task.offline().x)
+
+
+def test_designs_without_a_name_are_no_family(tmp_path: Path) -> None:
+    known = SOURCES["lentimpra"]
+    before, behind = known.adapters
+    table = pd.DataFrame({"seq": [before + word(known.length) + behind for _ in range(30)], "mean_value": range(30)})
+    table["seq_id"] = [None] * 20 + [f"seq{k // 2}{'_F' if k % 2 else '_Reversed:'}" for k in range(10)]
+    table.to_csv(tmp_path / "full.csv", index=False)
+    library = EnhancerSpec(source="lentimpra", path=str(tmp_path / "full.csv")).build(0)._read()
+    assert len(torch.unique(library.family)) == 25
+
+
+def test_too_small_a_table_to_judge_by_is_refused_at_once(tmp_path: Path) -> None:
+    path, _ = gosai(tmp_path, rows=8)
+    with pytest.raises(SpecError, match="too few to judge by"):
+        EnhancerSpec(source="gosai", path=str(path), cap=1.0).build(0)
+
+
+def test_a_family_larger_than_what_is_set_aside_does_not_empty_it() -> None:
+    group = torch.cat([torch.zeros(600), torch.arange(1, 401)]).long()
+    for seed in range(5):
+        held = held_out(group, 0.5, seed)
+        assert int(held.sum()) == 400
+        assert not bool(held[:600].any())
 
 
 def test_a_table_of_nothing_is_refused(tmp_path: Path) -> None:
