@@ -34,7 +34,7 @@ from braid_core.tuning.rollout import rollout
 from braid_core.tuning.spec import FineTuningSpec
 
 LOG_EVERY = 10
-WARM_UP, MOST_OF_IT = 20, 0.2
+WARM_UP, WARM_UP_SHARE = 20, 0.2
 """Steps in which the learning rate rises, and how much of the first (or only) share of the steps they may take."""
 
 
@@ -146,7 +146,7 @@ def _rate(step: int, ends: tuple[int, ...]) -> float:
     """
     start = max((end for end in ends if end <= step), default=0)
     end = min((end for end in ends if end > step), default=step + 1)
-    warm = min(1.0, (step + 1) / min(WARM_UP, max(1.0, MOST_OF_IT * ends[0])))
+    warm = min(1.0, (step + 1) / min(WARM_UP, max(1.0, WARM_UP_SHARE * ends[0])))
     return warm * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
 
 
