@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Condition, Potential, Predict, Process, Tokens, Transition
-from braid_core.interfaces.transition import categorical_kl, gumbel, straight_through
+from braid_core.interfaces.transition import categorical_kl, gumbel, log_softmax, softmax, straight_through
 from braid_discrete.guidance import direction
 
 
@@ -64,7 +64,7 @@ class RevealOne(Transition):
         scores = self.letters + direction[..., :-1]
         evidence = scores.logsumexp(-1) - direction[..., -1]
         positions = torch.log_softmax(self.positions + evidence, 1)
-        return type(self)(torch.log_softmax(scores, -1), positions, self.current, self.temperature)
+        return type(self)(log_softmax(scores), positions, self.current, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class RevealEach(Transition):
         scores = self.letters + direction[..., :-1]
         evidence = scores.logsumexp(-1) - direction[..., -1]
         reveal = torch.log_softmax(torch.stack([self.reveal + evidence, self._stay], -1), -1)[..., 0]
-        return type(self)(torch.log_softmax(scores, -1), reveal, self.current, self.temperature)
+        return type(self)(log_softmax(scores), reveal, self.current, self.temperature)
 
 
 class _MaskedProcess(Process):
@@ -128,7 +128,7 @@ class _MaskedProcess(Process):
         return x
 
     def denoised(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> Float[Tensor, " b *event"]:
-        return torch.where(_masked(x)[..., None], out.softmax(-1), x[..., :-1])
+        return torch.where(_masked(x)[..., None], softmax(out), x[..., :-1])
 
     def guided(
         self, out: Tensor, x: Float[Tensor, " b *state"], k: int, potential: Potential, level: float
@@ -171,7 +171,7 @@ class _MaskedProcess(Process):
         masked = order < m[:, None]
         mask = F.one_hot(torch.tensor(len(self.space.alphabet), device=device), len(self.space.alphabet) + 1)
         x = torch.where(masked[..., None], mask.to(x0.dtype), F.pad(x0, (0, 1)))
-        logits = torch.log_softmax(predict(x, m / length, condition), -1)
+        logits = log_softmax(predict(x, m / length, condition))
         cross_entropy = -(logits * x0).sum(-1)
         return torch.where(masked, cross_entropy, 0.0).sum(1) * length / m
 
@@ -196,7 +196,7 @@ class OneByOne(_MaskedProcess):
     def transition(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> RevealOne:
         masked = _masked(x)
         uniform = masked.to(x.dtype).log() - masked.sum(1, keepdim=True).to(x.dtype).log()
-        return RevealOne(torch.log_softmax(out, -1), uniform, x, self.temperature)
+        return RevealOne(log_softmax(out), uniform, x, self.temperature)
 
 
 class Parallel(_MaskedProcess):
@@ -212,7 +212,7 @@ class Parallel(_MaskedProcess):
         return type(self)(self.space, n, self.temperature)
 
     def transition(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> RevealEach:
-        return RevealEach(torch.log_softmax(out, -1), self._reveal(x, k), x, self.temperature)
+        return RevealEach(log_softmax(out), self._reveal(x, k), x, self.temperature)
 
     def _reveal(self, x: Float[Tensor, " b *state"], k: int) -> Float[Tensor, "b l"]:
         # (α_s − α_t)/(1 − α_t) with t = 1 − k/T and s = t − 1/T; 1 in the last step

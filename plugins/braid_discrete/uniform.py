@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braid_core.interfaces import Condition, Potential, Predict, Process, Tokens, Transition
-from braid_core.interfaces.transition import categorical_kl, gumbel, straight_through
+from braid_core.interfaces.transition import categorical_kl, gumbel, log_softmax, softmax, straight_through
 from braid_discrete.guidance import direction
 
 
@@ -52,7 +52,7 @@ class Resample(Transition):
     @property
     def logits(self) -> Float[Tensor, "b l v"]:
         """The categorical: log p(y | x)."""
-        return torch.log_softmax(self.letters + self.current * math.log1p(self.weight), -1)
+        return log_softmax(self.letters + self.current * math.log1p(self.weight))
 
     def rsample(self, noise: Tensor) -> Float[Tensor, " b *state"]:
         letter = straight_through(self.letters, noise[..., :-2], self.temperature)
@@ -79,7 +79,7 @@ class Resample(Transition):
         return ((mean - torch.log1p(stay) + torch.log1p(other)) * self.current).sum((1, 2))
 
     def tilt(self, direction: Float[Tensor, " b *state"]) -> Self:
-        letters = torch.log_softmax(self.letters + direction, -1)
+        letters = log_softmax(self.letters + direction)
         return type(self)(letters, self.current, self.weight, self.temperature)
 
 
@@ -107,7 +107,7 @@ class Uniform(Process):
 
         q(x_t | x_s) is 1 + v·k times as large where the letters agree: a = α_t/α_s = k/(k + 1), and v·a/(1 − a) = v·k.
         """
-        earlier = self._earlier(torch.log_softmax(out, -1), torch.tensor([k], device=x.device))
+        earlier = self._earlier(log_softmax(out), torch.tensor([k], device=x.device))
         return Resample(earlier, x, float(out.shape[-1] * k), self.temperature)
 
     def _earlier(self, letters: Float[Tensor, "b l v"], k: Int[Tensor, " k"]) -> Float[Tensor, "b l v"]:
@@ -121,12 +121,12 @@ class Uniform(Process):
     ) -> Float[Tensor, "b l v"]:
         """log p(x_s | x_t = x); with ``letters`` = log x0 the exact posterior q(x_s | x_t, x0)."""
         evidence = torch.log1p(letters.shape[-1] * k.to(letters.dtype))[:, None, None]
-        return torch.log_softmax(self._earlier(letters, k) + x * evidence, -1)
+        return log_softmax(self._earlier(letters, k) + x * evidence)
 
     def denoised(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> Float[Tensor, " b *event"]:
         # q(x_t | x0) is 1 + v·α_t/(1 − α_t) times as large where x0 is the letter that stands there.
         ratio = out.new_tensor(out.shape[-1] * k / (self.steps - k))
-        return torch.softmax(out + x * torch.log1p(ratio), -1)
+        return softmax(out + x * torch.log1p(ratio))
 
     def guided(
         self, out: Tensor, x: Float[Tensor, " b *state"], k: int, potential: Potential, level: float
@@ -168,7 +168,7 @@ class Uniform(Process):
         share = (torch.randperm(n, generator=generator, device=device) + start) / n
         k = (share * self.steps).long().clamp(max=self.steps - 1)
         x = self._noised(x0, k, generator)
-        letters = torch.log_softmax(predict(x, 1 - k / self.steps, condition), -1)
+        letters = log_softmax(predict(x, 1 - k / self.steps, condition))
         step, even = (self._reverse(logits, x, k) for logits in (letters, torch.zeros_like(letters).log_softmax(-1)))
         posterior = self._reverse(x0.log(), x, k).exp()
         difference = torch.where(posterior > 0, posterior * (even - step), 0.0).sum(-1)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from braid_core.interfaces import Condition, Space
+from braid_core.interfaces.transition import softmax
 from braid_core.nets.backbone import NetworkBackbone
 from braid_core.nets.denoiser import denoiser
 from braid_simplex import SimplexSpec
@@ -29,7 +30,7 @@ class SimplexBackbone(NetworkBackbone):
         self, x: Float[Tensor, " b *state"], t: Float[Tensor, " b"], condition: Condition | None = None
     ) -> Tensor:
         index = (t * TIMES).long().clamp(max=TIMES - 1)
-        likely = torch.softmax(self.process.training(x.device).evidence(x, index).letters(), -1)
+        likely = softmax(self.process.training(x.device).evidence(x, index).letters())
         return super().predict(likely, t, condition)
 
 

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Condition, Potential, Predict, Process, Space, Tokens, Transition
+from braid_core.interfaces.transition import log_softmax, softmax
 from braid_simplex.jacobi import Jacobi
 from braid_simplex.tables import Evidence, Tables, stationary
 from braid_simplex.transition import EDGE, LetterTransition, StickTransition, letters
@@ -107,7 +108,7 @@ class SimplexProcess(Process):
 
     def transition(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> Transition:
         evidence = self.evidence(x, k)
-        logits = torch.log_softmax(out + evidence.letters(), -1)
+        logits = log_softmax(out + evidence.letters())
         if k == self.steps - 1:
             return LetterTransition(logits, self.temperature)
         delta, (s, b) = self.tau[k] - self.tau[k + 1], self._rates(x)
@@ -116,7 +117,7 @@ class SimplexProcess(Process):
         return StickTransition(x + delta * drift, (delta * spread).sqrt())
 
     def denoised(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> Float[Tensor, " b *event"]:
-        return torch.softmax(out + self.evidence(x, k).letters(), -1)
+        return softmax(out + self.evidence(x, k).letters())
 
     def guided(
         self, out: Tensor, x: Float[Tensor, " b *state"], k: int, potential: Potential, level: float
@@ -187,7 +188,7 @@ class SimplexProcess(Process):
         tables = self.training(device)
         v = self._noised(tables, x0, index, generator)
         evidence = tables.evidence(v, index)
-        logits = torch.log_softmax(predict(v, (index + 0.5) / TIMES, condition) + evidence.letters(), -1)
+        logits = log_softmax(predict(v, (index + 0.5) / TIMES, condition) + evidence.letters())
         gap = evidence.slope(x0) - evidence.slope(logits.exp())
         rate = (0.5 * self._rates(v)[0] * v * (1 - v) * gap.square()).sum((1, 2))
         return -(logits * x0).sum((1, 2)), rate * self._pace(device)[index]

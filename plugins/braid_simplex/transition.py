@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braid_core.interfaces import GaussianTransition, Transition
-from braid_core.interfaces.transition import categorical_kl, straight_through
+from braid_core.interfaces.transition import categorical_kl, log_softmax, straight_through
 
 EDGE = 1e-5
 """How near sticks come to 0 and 1 (DDSM's own value)."""
@@ -78,7 +78,7 @@ class LetterTransition(Transition):
 
     def along(self, direction: Float[Tensor, "b l letters"]) -> Self:
         """Proportional to p(letters)·exp(direction·letters)."""
-        return type(self)(torch.log_softmax(self.logits + direction, -1), self.temperature)
+        return type(self)(log_softmax(self.logits + direction), self.temperature)
 
 
 def letters(x: Float[Tensor, "b l sticks"]) -> Float[Tensor, "b l letters"]:
