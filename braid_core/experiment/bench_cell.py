@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from braid_core.errors import BraidError
@@ -67,7 +66,7 @@ def cell_key(cell: Cell, data: str) -> str:
         "data": data,
         "device": pick_device(cell.spec.device).type,
         "plugins": plugins_of(cell.spec),
-        "versions": {"torch": torch.__version__, SHIPPED: version(SHIPPED)},
+        "versions": {name: version(name) for name in ("torch", "scikit-learn", SHIPPED)},  # trees judge, too
         "code": code_hash("braid_core", *(type(getattr(cell.spec, kind)).__module__ for kind in KINDS)),
         "measures": _measures(),
     }
@@ -78,7 +77,8 @@ def cell_key(cell: Cell, data: str) -> str:
 def _measures() -> str:
     """A hash of the source of what turns stages into rows."""
     folder = Path(__file__).parent
-    names = ("bench_cell", "calibration", "designs", "metrics", "naturalness", "regret", "results", "run", "selection")
+    deciding, figures = ("calibration", "designs", "promise", "run", "selection"), ("metrics", "naturalness", "regret")
+    names = ("bench_cell", *deciding, *figures, "results")
     return hashlib.sha256(b"\0".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()[:16]
 
 

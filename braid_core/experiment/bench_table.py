@@ -12,7 +12,7 @@ from braid_core.experiment.metrics import QUANTILES
 
 LABELS = ("task", "backbone", "method", "objective", "oracle", "seed", "column")
 NUMBERS = ("n", "unique", "valid", "shortfall", "missing")
-SPREADS = ("truth", "normalised", "predicted", "conservative")
+SPREADS = ("truth", "normalised", "predicted", "conservative", "promised")
 FIGURES = (
     "gap",
     "coverage",

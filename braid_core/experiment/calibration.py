@@ -1,137 +1,30 @@
-"""How far an oracle can be trusted, judged on offline data alone, and the scale of its penalty chosen from that.
+"""How far an oracle can be trusted, found out on offline data alone; and from that, its promise and its scale c.
 
 Before the oracle that a run uses, others are fitted to parts of the table and asked about designs that they have not
-seen: a *rehearsal*. One of them sees only the lower-reward part, which is the situation of design one level down.
+seen: *rehearsals*. One of them sees only the lower-reward part, which is the situation of design one level down.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from braid_core.errors import DataError
-from braid_core.interfaces import LabelledDesigns, Log, Oracle, Space, State, Streams
+from braid_core.experiment.promise import Beliefs, Promise, beliefs, conformal_scale, judge
+from braid_core.interfaces import LabelledDesigns, Log, Space, State, Streams
 from braid_core.registry.spec import OracleSpec, ScaledOracleSpec
 
-COVERAGE = 0.9
-"""What c = "auto" aims at, unless the spec says otherwise."""
-LEVEL = 0.1
-"""Of the pinball loss: a lower bound that 10 % of the rewards may miss."""
 LOWER, HELD_OUT, DELIVERED = 0.8, 0.25, 0.2
-"""The reward quantile up to which is fitted, the share of designs held out, and the share of those, the best by
-prediction, that stands for what a run would deliver."""
-FEWEST, FEWEST_DELIVERED = 50, 50
-"""Smaller tables are not split a second time; and at least so many held-out designs decide the scale, if there are."""
-SMALLEST = 0.01
-"""The scale where no penalty is needed to cover: it must be positive."""
-BLOCK = 1024
-
-
-@dataclass(frozen=True)
-class Beliefs:
-    """What an oracle says of designs, as plain numbers; ``penalty`` is ĝ at c = 1, or that of an oracle without c."""
-
-    mean: Float[Tensor, " n"]
-    std: Float[Tensor, " n"]
-    penalty: Float[Tensor, " n"]
-    noise: Float[Tensor, " n"] | None = None
-
-    def conservative(self, c: float) -> Float[Tensor, " n"]:
-        """The lower bound at scale ``c``."""
-        return self.mean - c * self.penalty
-
-    def take(self, index: Tensor) -> Beliefs:
-        """Of the designs in ``index`` (numbers or a mask)."""
-        return Beliefs(**{name: part[index] for name, part in self.tensors().items()})
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The parts that there are, by name."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: part for name, part in parts.items() if part is not None}
-
-
-@torch.no_grad()
-def beliefs(oracle: Oracle, x: Float[Tensor, " n *event"]) -> Beliefs:
-    """What ``oracle``, built with c = 1, believes of ``x``, computed in blocks."""
-    parts = [oracle.posterior(block) for block in torch.split(x, BLOCK)]
-    noises = [part.noise for part in parts if part.noise is not None]
-    return Beliefs(
-        torch.cat([part.mean for part in parts]),
-        torch.cat([part.std for part in parts]),
-        torch.cat([part.penalty() for part in parts]),
-        torch.cat(noises) if noises else None,
-    )
-
-
-def judge(believed: Beliefs, y: Float[Tensor, " n"], c: float) -> dict[str, float | int | None]:
-    """The figures of merit, at scale ``c``, of beliefs about designs whose measured rewards are ``y``.
-
-    Of the mean: ``rmse``, and ``spearman`` (None where ranks say nothing: fewer than three designs, or all of one
-    value). Of the whole: ``nll`` in nats a design, where the oracle models the noise of a measurement. Of the lower
-    bound: ``coverage`` (the share of rewards above it), ``width`` (mean distance from the prediction down to it),
-    ``slack`` (mean distance from the reward down to it) and ``pinball``, the loss at 10 % that is smallest, in
-    expectation, for the true 10 % quantile of the reward: a bound that is too low pays as well as one that is missed.
-    """
-    mean, above = believed.mean, y - believed.conservative(c)
-    ranked = len(y) > 2 and all(bool((values != values[0]).any()) for values in (mean, y))
-    return {
-        "rmse": float((mean - y).square().mean().sqrt()),
-        "spearman": float(spearmanr(mean.cpu(), y.cpu()).statistic) if ranked else None,
-        "nll": None if believed.noise is None else _nll(mean, believed.std.square() + believed.noise, y),
-        "coverage": float((above >= 0).double().mean()),
-        "width": c * float(believed.penalty.mean()),
-        "slack": float(above.mean()),
-        "pinball": float(pinball(above).mean()),
-        "n_held_out": len(y),
-    }
-
-
-def pinball(above: Float[Tensor, " *n"]) -> Float[Tensor, " *n"]:
-    """The loss at 10 % of lower bounds that rewards lie so far ``above`` (below: negative)."""
-    return torch.maximum(LEVEL * above, (LEVEL - 1) * above)
-
-
-def _nll(mean: Float[Tensor, " n"], variance: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
-    return float(((2 * math.pi * variance).log() + (y - mean).square() / variance).mean() / 2)
-
-
-def conformal_scale(
-    mean: Float[Tensor, " n"], penalty: Float[Tensor, " n"], y: Float[Tensor, " n"], coverage: float
-) -> float:
-    """The smallest ``c`` for which ``mean − c·penalty`` covers a further, exchangeable design with ``coverage``.
-
-    The ⌈(n + 1)·coverage⌉-th smallest of the scales (mean − y)/penalty that the n designs need (split conformal
-    prediction: Papadopoulos et al. 2002; Lei et al. 2018). Raises :class:`DataError` where no finite scale can.
-    """
-    short = mean - y
-    # where nothing is short, no scale is needed, whatever the penalty; where there is no penalty, none is enough
-    needed = torch.where(penalty > 0, short / penalty.clamp(min=torch.finfo(penalty.dtype).tiny), torch.inf)
-    needed = torch.where(short <= 0, needed.clamp(max=0), needed)
-    rank = _ceil((len(y) + 1) * coverage)
-    if rank > len(y):
-        raise DataError(
-            f"c = 'auto' cannot promise {coverage:.0%} coverage from {len(y)} held-out designs",
-            why=f"it takes at least {_ceil(coverage / (1 - coverage))}",
-            fix="give c a number, ask for a smaller `coverage`, or measure more designs",
-        )
-    scale = float(needed.sort().values[rank - 1])
-    if not math.isfinite(scale):
-        raise DataError(
-            f"no c makes the oracle cover {coverage:.0%} of the held-out rewards",
-            why="its penalty is zero, or not a number, for too many designs that it over-rates",
-            fix="give c a number, or use another oracle",
-        )
-    return max(scale, SMALLEST)
-
-
-def _ceil(value: float) -> int:
-    """⌈value⌉, where 9.000000000000002 is meant to be 9."""
-    return math.ceil(round(value, 9))
+"""The reward quantile up to which is fitted, the share of designs held out, and the share of those, the best by the
+oracle's word, that stands for what a run would deliver."""
+FEWEST, FEWEST_HELD_OUT, FEWEST_DELIVERED = 50, 9, 50
+"""Smaller tables are not split a second time, nor such of so few families that hardly any is held out; and at least so
+many held-out designs stand for what is delivered, if there are."""
+SCALES = tuple(2.0**k for k in range(-3, 7))
+"""Among which c = "auto" chooses."""
 
 
 @dataclass(frozen=True)
@@ -142,22 +35,40 @@ class Rehearsal:
     y: Float[Tensor, " n"]
     cap: float
 
-    @property
-    def liked(self) -> Tensor:
-        """The held-out designs that the oracle predicts to be best, which stand for what a run delivers: chosen, as
-        there, because their *prediction* is high."""
+    def liked(self, c: float = 0.0) -> Tensor:
+        """The held-out designs that the oracle says are best, at scale ``c``; they stand for what a run delivers, which
+        is chosen in the same way."""
         n = min(len(self.y), max(FEWEST_DELIVERED, round(DELIVERED * len(self.y))))
-        return self.beliefs.mean.topk(n).indices
+        return self.beliefs.conservative(c).topk(n).indices
 
-    def scale(self, coverage: float) -> float:
-        """The scale by which the liked designs are covered."""
-        believed, y = self.beliefs.take(self.liked), self.y[self.liked]
-        return conformal_scale(believed.mean, believed.penalty, y, coverage)
+    def worth(self, c: float) -> tuple[float, float]:
+        """The mean measured reward of the designs that are liked at scale ``c``, and its standard error."""
+        y = self.y[self.liked(c)]
+        return float(y.mean()), float(y.std()) / len(y) ** 0.5
 
-    def judge(self, c: float) -> dict[str, dict[str, float | int | None]]:
+    def harmless(self) -> float:
+        """The largest of :data:`SCALES` whose choice of designs is as good as the best, less its standard error."""
+        found = {c: self.worth(c) for c in (0.0, *SCALES)}
+        best, error = max(found.values())
+        return max((c for c in SCALES if found[c][0] >= best - error), default=SCALES[0])
+
+    @property
+    def floor(self) -> float:
+        """A typical penalty of the liked designs; 1 for an oracle that has none, where any constant would do."""
+        return float(self.beliefs.penalty[self.liked()].mean()) or 1.0
+
+    def needs(self, floor: float, coverage: float) -> float:
+        """The scale of a promise by which the liked designs are covered."""
+        rows = self.liked()
+        believed = self.beliefs.take(rows)
+        return conformal_scale(believed.mean, believed.penalty + floor, self.y[rows], coverage)
+
+    def judge(self, promise: Promise | None) -> dict[str, dict[str, float | int | None]]:
         """The figures of merit on the designs that are ``better`` than all that was fitted, and on the ``liked``."""
-        parts = {"better": (self.y > self.cap).nonzero().flatten(), "liked": self.liked}
-        return {name: judge(self.beliefs.take(rows), self.y[rows], c) for name, rows in parts.items() if len(rows)}
+        parts = {"better": (self.y > self.cap).nonzero().flatten(), "liked": self.liked()}
+        return {
+            name: judge(self.beliefs.take(rows), self.y[rows], promise) for name, rows in parts.items() if len(rows)
+        }
 
     def state(self) -> State:
         """For the store."""
@@ -184,12 +95,10 @@ def rehearse(
     Raises :class:`DataError` where the table is too small to be split, and whatever the oracle refuses.
     """
     if len(data) < FEWEST:
-        raise DataError(
-            f"{len(data)} designs are too few to rehearse with a part of them",
-            why=f"it takes at least {FEWEST}, after those that a run holds out to judge its oracle",
-            fix="give c a number, or measure more designs",
-        )
+        raise _too_few(f"{len(data)} designs are", FEWEST, "after those that a run holds out to judge its oracle")
     known, held_out = data.split(HELD_OUT, streams.get("rehearsal"))
+    if len(held_out) < FEWEST_HELD_OUT:
+        raise _too_few(f"a quarter of the families is {len(held_out)} designs, which are", FEWEST_HELD_OUT, "held out")
     cap = float(known.y.quantile(quantile))
     fitted = known.take((known.y <= cap).nonzero().flatten()).to(device)
     oracle = with_scale(spec, 1.0).build(space, device)
@@ -198,30 +107,52 @@ def rehearse(
     return Rehearsal(beliefs(oracle, held_out.x), held_out.y, cap)
 
 
+def _too_few(found: str, wanted: int, which: str) -> DataError:
+    return DataError(
+        f"{found} too few to rehearse with a part of them",
+        why=f"it takes at least {wanted}, {which}",
+        fix="measure more designs",
+    )
+
+
 @dataclass(frozen=True)
 class Calibration:
-    """What the rehearsals found: ``lower`` saw the lower-reward part only; ``whole``, made where c is to be chosen, saw
-    all rewards. ``refused`` says why there is none."""
+    """What the rehearsals found: ``lower`` saw the lower-reward part only, ``whole`` all rewards. ``refused`` says why
+    there are none."""
 
     lower: Rehearsal | None = None
     whole: Rehearsal | None = None
     refused: str | None = None
 
     def scale(self, spec: OracleSpec) -> float:
-        """The scale of the oracle's penalty: the spec's, or what "auto" stands for; 1 for an oracle that has none.
+        """c, the scale of the penalty that is tuned and selected by: the spec's, or what "auto" stands for; 1 for an
+        oracle that has none.
 
-        The larger of those that both rehearsals need to cover what they like. What has seen lower rewards only tests
-        how far predictions hold above them, but a table cut at a reward is cut at its noise too: it predicts too little
-        at the top, where what has seen all rewards shows by how much the best predictions are too high.
+        "auto" is as much pessimism as costs nothing that the table could tell: the largest scale by which both
+        rehearsals would still have chosen designs as good as by any other, up to one standard error. Raises
+        :class:`DataError` for "auto" without rehearsals.
         """
         if not isinstance(spec, ScaledOracleSpec):
             return 1.0
         if isinstance(spec.c, float):
             return spec.c
-        assert self.lower is not None
-        assert self.whole is not None
-        coverage = spec.coverage or COVERAGE
-        return max(self.lower.scale(coverage), self.whole.scale(coverage))
+        if self.lower is None or self.whole is None:
+            fix = "give c a number, or measure more designs"
+            raise DataError("c = 'auto' cannot be chosen", where="oracle", why=self.refused, fix=fix)
+        return min(self.lower.harmless(), self.whole.harmless())
+
+    def promise(self, coverage: float) -> Promise | None:
+        """What may be said of delivered designs; ``None`` where there were no rehearsals.
+
+        The larger of the scales that both need to cover what they like. What has seen lower rewards only tests how far
+        predictions hold above them, but a table cut at a reward is cut at its noise too: it predicts too little at the
+        top, where what has seen all rewards shows by how much the best predictions are too high. Raises
+        :class:`DataError` for a ``coverage`` that so few designs cannot promise.
+        """
+        if self.lower is None or self.whole is None:
+            return None
+        floor = self.whole.floor
+        return Promise(max(self.lower.needs(floor, coverage), self.whole.needs(floor, coverage)), floor)
 
     def state(self) -> State:
         """For the store."""
@@ -243,20 +174,12 @@ class Calibration:
 def calibrate(
     spec: OracleSpec, data: LabelledDesigns, space: Space, device: torch.device, streams: Streams, log: Log
 ) -> Calibration:
-    """One rehearsal, two where c is to be chosen.
-
-    Raises :class:`DataError` where c cannot be chosen; what is only to be reported is left out where it cannot be had.
-    """
-    auto = automatic(spec)
+    """Both rehearsals, or why the table, or the oracle, refuses them."""
     try:
-        lower = rehearse(spec, data, LOWER, space, device, streams, log)
+        lower, whole = (rehearse(spec, data, share, space, device, streams, log) for share in (LOWER, 1.0))
     except DataError as error:
-        if auto:
-            raise
         return Calibration(refused=error.what)
-    found = Calibration(lower, rehearse(spec, data, 1.0, space, device, streams, log) if auto else None)
-    found.scale(spec)  # a coverage that cannot be promised is refused here, before anything long
-    return found
+    return Calibration(lower, whole)
 
 
 def automatic(spec: OracleSpec) -> bool:
@@ -266,4 +189,4 @@ def automatic(spec: OracleSpec) -> bool:
 
 def with_scale(spec: OracleSpec, c: float) -> OracleSpec:
     """The same oracle with scale ``c``; a spec without a scale stays as it is."""
-    return spec.model_copy(update={"c": c, "coverage": None}) if isinstance(spec, ScaledOracleSpec) else spec
+    return spec.model_copy(update={"c": c}) if isinstance(spec, ScaledOracleSpec) else spec

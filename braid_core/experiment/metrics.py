@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from braid_core.experiment.calibration import Beliefs, judge, pinball
+from braid_core.experiment.promise import Beliefs, Promise, judge, pinball
 from braid_core.interfaces import Space
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -55,19 +55,20 @@ def diversity(x: Float[Tensor, " n *event"], space: Space) -> float | None:
 
 
 def promise(
-    predicted: Float[Tensor, " n"], conservative: Float[Tensor, " n"], truth: Float[Tensor, " n"]
+    predicted: Float[Tensor, " n"], promised: Float[Tensor, " n"], truth: Float[Tensor, " n"]
 ) -> dict[str, float | None]:
-    """Whether designs are as good as their conservative score says, over those whose true reward is known.
+    """Whether designs are as good as was promised of them, over those whose true reward is known.
 
     ``coverage``, ``slack`` and ``pinball`` as :func:`judge` has them. ``pinball_offset``: the least pinball loss of any
-    constant offset below the prediction, chosen in hindsight, which a conservative score worth its name undercuts.
-    None where no true reward is known.
+    constant offset below the prediction, chosen in hindsight: what a promise is measured by. None where no true reward
+    is known, and the first three where nothing was promised.
     """
-    known = truth.isfinite() & predicted.isfinite() & conservative.isfinite()
+    known = truth.isfinite() & predicted.isfinite()
     if not known.any():
         return dict.fromkeys(("coverage", "slack", "pinball", "pinball_offset"))
-    mean, y = predicted[known].double(), truth[known].double()
-    found = judge(Beliefs(mean, torch.zeros_like(mean), mean - conservative[known].double()), y, 1.0)
+    mean, bound, y = (figure[known].double() for figure in (predicted, promised, truth))
+    kept = Promise(1.0) if bool(bound.isfinite().all()) else None
+    found = judge(Beliefs(mean, torch.zeros_like(mean), mean - bound), y, kept)
     error = y - mean
     # The loss is linear between the errors, so one of them is the best offset.
     offset = pinball(error - error[:, None]).mean(1).amin()

@@ -14,6 +14,7 @@ from braid_core.experiment.calibration import Calibration, with_scale
 from braid_core.experiment.manifest import pick_device, space_from_json
 from braid_core.experiment.metrics import distinct
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
+from braid_core.experiment.promise import Promise, promised
 from braid_core.experiment.spec import RunSpec, parse_spec
 from braid_core.experiment.store import read_state
 from braid_core.interfaces import Objective, Oracle, Sampler, Space, Streams
@@ -31,6 +32,8 @@ class FinishedRun:
     oracle: Oracle
     objective: Objective
     device: torch.device
+    c: float
+    promise: Promise | None
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
@@ -49,6 +52,7 @@ class FinishedRun:
         posterior = self.oracle.posterior(x)
         order = self.objective.score(posterior).argsort(descending=True, stable=True)
         facts = {"predicted": posterior.mean, "std": posterior.std, "conservative": posterior.conservative()}
+        facts["promised"] = promised(self.promise, posterior, self.c)
         columns = {name: values[order].tolist() for name, values in facts.items()}
         return pd.DataFrame({"design": self.space.decode(x[order]), **columns})
 
@@ -74,8 +78,9 @@ def open_run(folder: Path | str, device: str = "auto") -> FinishedRun:
     checkpoints = folder / "checkpoints"
     where = pick_device(device)
     backbone = load_backbone(spec, space, where, read_state(checkpoints / "backbone"))
-    scale = Calibration.from_state(read_state(checkpoints / "calibration")).scale(spec.oracle)
-    oracle = load_oracle(with_scale(spec.oracle, scale), space, where, read_state(checkpoints / "oracle"))
+    rehearsed = Calibration.from_state(read_state(checkpoints / "calibration"))
+    c = rehearsed.scale(spec.oracle)
+    oracle = load_oracle(with_scale(spec.oracle, c), space, where, read_state(checkpoints / "oracle"))
     objective = spec.objective.build()
     sampler = load_sampler(objective, backbone, oracle, where, read_state(checkpoints / "objective"))
-    return FinishedRun(spec, space, sampler, oracle, objective, where)
+    return FinishedRun(spec, space, sampler, oracle, objective, where, c, rehearsed.promise(spec.coverage))

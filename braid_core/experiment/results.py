@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from math import isfinite
 from typing import Any
@@ -15,7 +15,7 @@ from braid_core.experiment.designs import Designs
 from braid_core.experiment.metrics import distinct, diversity, mean_or_none, novelty, promise, stats
 from braid_core.experiment.naturalness import Nature
 from braid_core.experiment.spec import RunSpec
-from braid_core.interfaces import Doubt, LabelledDesigns, Oracle, Space, Task
+from braid_core.interfaces import Doubt, LabelledDesigns, Oracle, Posterior, Space, Task
 
 DOUBTS = ("truth_std", "evaluator_distance")
 """Columns that say how far a learned truth can be trusted; empty where the truth is not learned."""
@@ -23,9 +23,13 @@ DOUBTS = ("truth_std", "evaluator_distance")
 
 @torch.no_grad()
 def design_table(
-    columns: Sequence[Designs], task: Task, oracle: Oracle, data: LabelledDesigns
+    columns: Sequence[Designs],
+    task: Task,
+    oracle: Oracle,
+    data: LabelledDesigns,
+    promised: Callable[[Posterior], Tensor],
 ) -> tuple[pd.DataFrame, Tensor]:
-    """Every drawn design with what is believed and, where it can be known, what is true of it.
+    """Every drawn design with what is believed, ``promised`` and, where it can be known, true of it.
 
     This is where the truth is asked, in one call for all designs together, the offline ones included; their true
     rewards (which noisy labels are not) are the second value.
@@ -40,6 +44,7 @@ def design_table(
         "predicted": posterior.mean,
         "std": posterior.std,
         "conservative": posterior.conservative(),
+        "promised": promised(posterior),
         "novelty": novelty(x, data.x, task.space),
         "truth": truth,
         "normalised": normalised,
@@ -131,9 +136,9 @@ def _likeness(x: Tensor, nature: Nature | None) -> dict[str, float | None]:
 
 def _row(column: Designs, part: pd.DataFrame, task: Task, nature: Nature | None) -> dict[str, Any]:
     """The figures of one column; ``missing`` of its designs have no true reward, although the task has a truth."""
-    names = ("predicted", "conservative", "truth", "normalised", "novelty", "valid")
+    names = ("predicted", "conservative", "promised", "truth", "normalised", "novelty", "valid")
     figures = (torch.tensor(part[name].to_numpy(dtype=float)) for name in names)
-    predicted, conservative, truth, normalised, apart, valid = figures
+    predicted, conservative, promised, truth, normalised, apart, valid = figures
     return {
         "method": column.method,
         "column": column.column,
@@ -146,8 +151,9 @@ def _row(column: Designs, part: pd.DataFrame, task: Task, nature: Nature | None)
         "normalised": stats(normalised),
         "predicted": stats(predicted),
         "conservative": stats(conservative),
+        "promised": stats(promised),
         "gap": mean_or_none(predicted - truth),
-        **promise(predicted, conservative, truth),
+        **promise(predicted, promised, truth),
         **{name: mean_or_none(torch.tensor(part[name].to_numpy())) if name in part else None for name in DOUBTS},
         "novelty": mean_or_none(apart),
         "diversity": diversity(column.x, task.space),

@@ -10,18 +10,19 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from braid_core.experiment.calibration import Beliefs, Calibration, automatic, beliefs, calibrate, judge, with_scale
+from braid_core.experiment.calibration import Calibration, calibrate, with_scale
 from braid_core.experiment.designs import Designs, Drawing, from_state, to_state
 from braid_core.experiment.manifest import code_hash, manifest, pick_device, plugins_of
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
 from braid_core.experiment.naturalness import Nature
+from braid_core.experiment.promise import Beliefs, Promise, beliefs, judge, promised
 from braid_core.experiment.regret import regret
 from braid_core.experiment.results import design_table, results
 from braid_core.experiment.selection import Selection, halves, select
@@ -115,7 +116,8 @@ def _judge(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
     stages = (pipeline.references, pipeline.designs, pipeline.history)
     columns = [column for stage in stages for column in pipeline.load_designs(stage)]
     oracle = pipeline.load_oracle()
-    table, offline = design_table(columns, task, oracle, pipeline.data)
+    bound = partial(promised, pipeline.promise, c=pipeline.scale)
+    table, offline = design_table(columns, task, oracle, pipeline.data, bound)
     delivered = table[table["step"].isna()].drop(columns="step")
     write_atomic(folder / "designs.csv", delivered.to_csv(index=False, float_format="%.9g"))  # float32, exactly
     nature = Nature.of(task, pipeline.load_backbone(), pipeline.streams)
@@ -187,8 +189,11 @@ class Pipeline:
             training, _ = self.split
             return calibrate(self.spec.oracle, training, self.task.space, self.device, self.streams, log).state()
 
-        inputs = {**self._oracle_inputs, "auto": automatic(self.spec.oracle)}
-        return self.store.stage("calibration", inputs, compute)
+        stage = self.store.stage("calibration", self._oracle_inputs, compute)
+        found = Calibration.from_state(stage.state())
+        found.scale(self.spec.oracle)  # what cannot be chosen, or promised, is refused here, before anything long
+        found.promise(self.spec.coverage)
+        return stage
 
     @cached_property
     def rehearsed(self) -> Calibration:
@@ -198,6 +203,11 @@ class Pipeline:
     def scale(self) -> float:
         """The scale of the oracle's penalty."""
         return self.rehearsed.scale(self.spec.oracle)
+
+    @cached_property
+    def promise(self) -> Promise | None:
+        """What is said of designs beside the scores that they were found by."""
+        return self.rehearsed.promise(self.spec.coverage)
 
     @cached_property
     def oracle(self) -> Stage:
@@ -222,8 +232,15 @@ class Pipeline:
     def oracle_quality(self) -> dict[str, Any]:
         """The figures of merit on designs held out at random, and of the oracle that saw lower rewards only."""
         held_out = self.oracle.state().under("held_out")
-        y, c, lower = held_out.pop("y"), self.scale, self.rehearsed.lower
-        return {**judge(Beliefs(**held_out), y, c), "c": c, "lower": lower.judge(c) if lower else None}
+        y, promise, lower = held_out.pop("y"), self.promise, self.rehearsed.lower
+        told = {**asdict(promise), "coverage": self.spec.coverage} if promise else None
+        return {
+            **judge(Beliefs(**held_out), y, promise),
+            "c": self.scale,
+            "promise": told,
+            "refused": self.rehearsed.refused,
+            "lower": lower.judge(promise) if lower else None,
+        }
 
     @cached_property
     def selection(self) -> Stage:

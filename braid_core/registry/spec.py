@@ -8,7 +8,7 @@ resolves the class through the registry, so that shipped and foreign plugins are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,6 @@ from pydantic import (
     PositiveInt,
     SerializeAsAny,
     ValidationError,
-    model_validator,
 )
 
 from braid_core.errors import SpecError, nearest
@@ -81,17 +80,8 @@ class ScaledOracleSpec(OracleSpec):
     """
 
     c: Annotated[float | Literal["auto"], BeforeValidator(_scale)] = Field(
-        1.0, description="scale of the penalty; 'auto' fits it to the offline data, so that `coverage` holds"
+        1.0, description="scale of the penalty that is tuned by; 'auto': as much as costs nothing on the offline data"
     )
-    coverage: float | None = Field(
-        None, gt=0.5, lt=1, description="share of rewards above the conservative one, for c = 'auto' (default 0.9)"
-    )
-
-    @model_validator(mode="after")
-    def _coverage_needs_auto(self) -> Self:
-        if self.coverage is not None and self.c != "auto":
-            raise ValueError(f"`coverage` has no meaning for c = {self.c}; it goes with c = 'auto'")
-        return self
 
     @property
     def scale(self) -> float:

@@ -118,7 +118,7 @@ def _trust(group: Group, best: str) -> str:
         size = number(abs(gap), decimals([gap, group.task.offline.max]))
         parts.append(f"its predictions were {size}{unit} too {'high' if gap > 0 else 'low'} on average")
     if coverage is not None:
-        parts.append(f"{percent(coverage)} of its designs were at least as good as their conservative score")
+        parts.append(f"{percent(coverage)} of its designs were at least as good as promised")
     text = ", and ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 

@@ -122,8 +122,8 @@ def _promise(references: Sequence[str], judged: Sequence[Part], method: str) -> 
     good = sum(low <= value <= high for value in covered)
     spread = percent(covered[0]) if len(covered) == 1 else f"{percent(min(covered))} to {percent(max(covered))}"
     text = (
-        f"{method} promised that 90\u00a0% of its designs are at least as good as their conservative score; {spread} "
-        f"were. Between {percent(low)} and {percent(high)}, which is as it should be: {good} of {_tasks(covered)}."
+        f"{method} promised a reward that 90\u00a0% of its designs should reach; {spread} did. "
+        f"Between {percent(low)} and {percent(high)}, which is as it should be: {good} of {_tasks(covered)}."
     )
     for other in references:
         pairs = [(_mean(part.group, method, PINBALL), _mean(part.group, other, OFFSET)) for part in judged]

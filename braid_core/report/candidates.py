@@ -50,14 +50,20 @@ def best(designs: pd.DataFrame, most: int = MOST) -> pd.DataFrame:
 
 def _candidates(group: Group, method: str, designs: pd.DataFrame) -> Candidates:
     chosen = best(designs)
-    columns = ["predicted", "conservative", *(["truth"] if group.has_truth else []), "novelty"]
+    promised, known = bool(chosen["promised"].notna().any()), group.has_truth
+    shown = {"predicted": "predicted ± sd", "conservative": "conservative"}
+    shown |= ({"promised": "promised"} if promised else {}) | ({"truth": "true"} if known else {})
+    columns = [*shown, "novelty"]
     rewards = [column for column in columns if column != "novelty"]
     places = {"novelty": 2} | dict.fromkeys(rewards, decimals(chosen[rewards].to_numpy(dtype=float).ravel()))
     seeds, flagged = len(group.seeds) > 1, not chosen["valid"].all()
     images = group.members[0].run.manifest.space.get("kind") == "Images"
     headings = [("#", True), *([("seed", True)] if seeds else []), ("design", False)]
-    headings += [("predicted ± sd", True), ("conservative", True), *([("true", True)] if group.has_truth else [])]
-    headings += [("novelty", True), *([("valid", False)] if flagged else [])]
+    headings += [
+        *((heading, True) for heading in shown.values()),
+        ("novelty", True),
+        *([("valid", False)] if flagged else []),
+    ]
     rows = []
     for record in chosen.to_dict("records"):
         design = IMAGE if images else _cut(str(record["design"]))

@@ -20,7 +20,7 @@ from braid_core.report.records import Manifest, Record, Results
 
 BESIDE, SUMMARY = "_files", "summary.csv"
 """How the name of the folder beside a page ends, and what is always in it."""
-NUMBERS = ("predicted", "std", "conservative", "novelty", "truth", "normalised")
+NUMBERS = ("predicted", "std", "conservative", "promised", "novelty", "truth", "normalised")
 DESIGN_COLUMNS = ("method", "column", "rank", "design", "valid", *NUMBERS)
 
 

@@ -52,6 +52,7 @@ class Row(Record):
     normalised: Stats | None = None
     predicted: Stats | None = None
     conservative: Stats | None = None
+    promised: Stats | None = None
     gap: Figure = None
     coverage: Figure = None
     slack: Figure = None
@@ -112,10 +113,20 @@ class Rehearsed(Record):
     liked: Judged | None = None
 
 
+class PromiseFacts(Record):
+    """What is promised of designs: their prediction less ``scale``·(ĝ + ``floor``), ĝ at c = 1."""
+
+    coverage: Figure = None
+    scale: Figure = None
+    floor: Figure = None
+
+
 class OracleFacts(Judged):
-    """The oracle of a run."""
+    """The oracle of a run; ``refused`` says why nothing is promised."""
 
     c: Figure = None
+    promise: PromiseFacts | None = None
+    refused: str | None = None
     lower: Rehearsed | None = None
 
 

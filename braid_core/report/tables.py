@@ -44,6 +44,7 @@ MAXIMUM = Quantity("max_truth", "max", "published", _stat("normalised", "q100"))
 MEAN = Quantity("mean_truth", "mean", "unit", _stat("truth", "mean"))
 PREDICTED = Quantity("mean_predicted", "predicted", "unit", _stat("predicted", "mean"))
 CONSERVATIVE = Quantity("mean_conservative", "conservative", "unit", _stat("conservative", "mean"))
+PROMISED = Quantity("mean_promised", "promised", "unit", _stat("promised", "mean"))
 GAP = Quantity("gap", "gap", "unit", lambda row: row.gap)
 COVERAGE = Quantity("coverage", "coverage", "share", lambda row: row.coverage)
 TRUTH_STD = Quantity("truth_std", "s.e. of truth", "unit", lambda row: row.truth_std)
@@ -62,7 +63,7 @@ KL = Quantity("kl", "KL", "nats", lambda row: row.kl)
 WIDTH = 100
 """Letters of a line of text in a terminal."""
 WITH_TRUTH = (MEDIAN, MAXIMUM, MEAN, GAP, COVERAGE)
-WITHOUT_TRUTH = (PREDICTED, CONSERVATIVE)
+WITHOUT_TRUTH = (PREDICTED, CONSERVATIVE, PROMISED)
 DESIGNS = (VALID, UNIQUE, NOVELTY, DIVERSITY, KL)
 PROMISE = (COVERAGE, SLACK, PINBALL, OFFSET)
 ALL = (
@@ -71,6 +72,7 @@ ALL = (
     MEAN,
     PREDICTED,
     CONSERVATIVE,
+    PROMISED,
     GAP,
     *PROMISE,
     TRUTH_STD,
@@ -212,8 +214,11 @@ def _oracles(group: Group) -> list[str]:
 
 def _oracle(name: str, facts: Sequence[OracleFacts]) -> str:
     spearman, coverage, c = (_known(getattr(fact, key) for fact in facts) for key in ("spearman", "coverage", "c"))
-    shares = f"rank correlation {number(spearman, 2)}, coverage {percent(coverage)}"
-    return f"Oracle {name} on held-out designs: {shares}, c = {number(c, 2)}."
+    ranks = f"Oracle {name} on held-out designs: rank correlation {number(spearman, 2)}, c = {number(c, 2)}"
+    refused = next((fact.refused for fact in facts if fact.refused), None)
+    if refused:
+        return f"{ranks}; nothing is promised of designs, since {refused}."
+    return f"{ranks}; {percent(coverage)} of them keep what is promised." if coverage is not None else f"{ranks}."
 
 
 def _known(values: Iterable[float | None]) -> float | None:

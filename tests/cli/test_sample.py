@@ -14,7 +14,7 @@ from tests.experiment.tiny import read, spec_file, table_file
 
 from .conftest import Braid
 
-HEADER = "design,predicted,std,conservative"
+HEADER = "design,predicted,std,conservative,promised"
 
 
 @pytest.mark.parametrize("n", [1, 7])

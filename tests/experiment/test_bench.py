@@ -185,14 +185,14 @@ def test_a_failed_cell_is_a_row(copy: Path, undisturbed: Path) -> None:
     made = Bench(spec, copy)
     (done,) = made.run()
     assert done.error is not None
-    assert "cannot promise 99% coverage" in done.error["what"]
+    assert "labelled designs are fewer than the 5000 ensemble members" in done.error["what"]
     rows = table(copy)
     (error,) = rows["error"].dropna()
     (place,) = rows.index[rows["error"].notna()]
     assert rows.loc[place, ["task", "method", "seed", "oracle"]].tolist() == ["motif", "Doubtful", 0, "bootstrap"]
     assert pd.isna(rows.loc[place, "column"])
-    assert "cannot promise 99% coverage" in error
-    assert "fix: give c a number" in error
+    assert "labelled designs are fewer than the 5000 ensemble members" in error
+    assert "fix: measure more designs" in error
     whole = table(undisturbed)
     pd.testing.assert_frame_equal(
         rows.drop(index=place, columns="error"),

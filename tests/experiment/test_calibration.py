@@ -15,21 +15,19 @@ from braid_core.errors import DataError
 from braid_core.experiment.calibration import (
     FEWEST,
     LOWER,
-    Beliefs,
+    SCALES,
     Calibration,
     Rehearsal,
-    beliefs,
     calibrate,
-    conformal_scale,
-    judge,
     rehearse,
     with_scale,
 )
+from braid_core.experiment.promise import Beliefs, Promise, beliefs, conformal_scale, judge, promised
 from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silent, Space, State, Streams, Vectors
 from braid_core.registry.spec import OracleSpec, ScaledOracleSpec
 from tests.checks import seeded
 
-CPU, SPACE = torch.device("cpu"), Vectors(2)
+CPU, SPACE, PLAIN = torch.device("cpu"), Vectors(2), Promise(1.0)
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def table(n: int, seed: int = 0) -> LabelledDesigns:
 
 def test_judging_by_hand() -> None:
     y = torch.tensor([1.0, 3.0, 2.5, 2.0])
-    found = judge(believed([1.0, 2.0, 3.0, 4.0], [0.5, 2.0, 2.0, 3.0]), y, 1.0)
+    found = judge(believed([1.0, 2.0, 3.0, 4.0], [0.5, 2.0, 2.0, 3.0]), y, PLAIN)
     assert found["rmse"] == pytest.approx(math.sqrt((0 + 1 + 0.25 + 4) / 4))
     assert found["spearman"] == pytest.approx(1 - 6 * (0 + 4 + 0 + 4) / (4 * 15))
     assert found["coverage"] == 0.75  # 2.0 is less than the promised 3
@@ -129,29 +127,29 @@ def test_judging_by_hand() -> None:
 
 def test_the_pinball_loss_is_that_of_scikit_learn() -> None:
     y, bound = torch.randn(50, generator=seeded()), torch.randn(50, generator=seeded(1))
-    found = judge(Beliefs(y, y, (y - bound) / 3), y, 3.0)
+    found = judge(Beliefs(y, y, (y - bound) / 3), y, Promise(3.0))
     assert found["pinball"] == pytest.approx(mean_pinball_loss(y.numpy(), bound.numpy(), alpha=0.1), rel=1e-5)
 
 
 def test_the_likelihood_is_that_of_the_normal_distribution() -> None:
     mean, std, y = (torch.randn(20, generator=seeded(seed)) for seed in range(3))
     variance = std.square() + 0.3
-    found = judge(Beliefs(mean, std.abs(), mean, torch.full((20,), 0.3)), y, 1.0)
+    found = judge(Beliefs(mean, std.abs(), mean, torch.full((20,), 0.3)), y, None)
     expected = -torch.distributions.Normal(mean, variance.sqrt()).log_prob(y).mean()
     assert found["nll"] == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(("mean", "y"), [([1.0, 2.0], [1.0, 2.0]), ([1.0] * 3, [1.0, 2.0, 3.0])])
 def test_ranks_that_say_nothing_are_not_reported(mean: list[float], y: list[float]) -> None:
-    assert judge(believed(mean), torch.tensor(y), 1.0)["spearman"] is None
+    assert judge(believed(mean), torch.tensor(y), None)["spearman"] is None
 
 
 def test_a_promise_just_kept_is_kept() -> None:
-    assert judge(believed([2.0, 2.0], [1.0, 0.5]), torch.tensor([1.0, 0.4]), 1.0)["coverage"] == 0.5
+    assert judge(believed([2.0, 2.0], [1.0, 0.5]), torch.tensor([1.0, 0.4]), PLAIN)["coverage"] == 0.5
 
 
 def test_beliefs_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("braid_core.experiment.calibration.BLOCK", 7)
+    monkeypatch.setattr("braid_core.experiment.promise.BLOCK", 7)
     x = torch.randn(20, 2, generator=seeded(), requires_grad=True)
     found, whole = beliefs(Line(1.5), x), LinePosterior(x.detach(), 1.5)
     assert torch.equal(found.mean, whole.mean)
@@ -183,19 +181,26 @@ def test_the_scale_covers_what_is_promised() -> None:
     assert 0.9 - 0.015 < share < 0.9 + 1 / (n + 1) + 0.015
 
 
-def test_no_penalty_where_none_is_needed() -> None:
-    assert 0 < conformal_scale(torch.zeros(9), torch.ones(9), torch.ones(9), 0.9) <= 0.01
+def test_where_even_the_prediction_is_too_low_more_is_promised() -> None:
+    assert conformal_scale(torch.zeros(9), torch.full((9,), 2.0), torch.arange(9.0) + 1, 0.9) == -0.5
 
 
 def test_too_few_designs_promise_nothing() -> None:
-    with pytest.raises(DataError, match=r"90% coverage from 8 held-out designs(.|\n)*at least 9"):
+    with pytest.raises(DataError, match=r"90% coverage cannot be promised from 8 held-out designs(.|\n)*at least 9"):
         conformal_scale(torch.zeros(8), torch.ones(8), torch.ones(8), 0.9)
 
 
-@pytest.mark.parametrize("penalty", [0.0, math.nan])
-def test_a_penalty_that_cannot_cover_says_so(penalty: float) -> None:
-    with pytest.raises(DataError, match="no c makes the oracle cover 90%"):
-        conformal_scale(torch.zeros(20), torch.full((20,), penalty), -torch.ones(20), 0.9)
+@pytest.mark.parametrize("width", [0.0, math.nan])
+def test_a_width_that_cannot_cover_says_so(width: float) -> None:
+    with pytest.raises(DataError, match="nothing can be promised that 90% of the held-out rewards keep"):
+        conformal_scale(torch.zeros(20), torch.full((20,), width), -torch.ones(20), 0.9)
+
+
+def test_a_promise_by_hand() -> None:
+    """Predicted 2 with ĝ = 1 at c = 1 (half of what it is at c = 2): 2 − 3·(1 + 0.5)."""
+    posterior = LinePosterior(torch.tensor([[2.0, 1.0]]), c=2.0)
+    assert promised(Promise(3.0, 0.5), posterior, 2.0).tolist() == [-2.5]
+    assert promised(None, posterior, 2.0).isnan().all()
 
 
 def test_a_rehearsal_sees_the_lower_part_only() -> None:
@@ -219,36 +224,81 @@ def test_groups_stay_on_one_side_of_a_rehearsal() -> None:
     assert {of[y] for y in FITTED[0].seen.tolist()}.isdisjoint({of[y] for y in found.y.tolist()})
 
 
-def test_the_scale_is_that_of_the_designs_that_look_best() -> None:
+def test_the_promise_is_that_of_the_designs_that_look_best() -> None:
     """500 held out: the best 100 by prediction; half of all would need no penalty."""
     generator = seeded()
     mean = torch.randn(500, generator=generator)
     y = mean - (mean > 0.5) * 3 * torch.rand(500, generator=generator)
     found = Rehearsal(Beliefs(mean, mean, torch.ones(500)), y, 0.0)
     best = mean.topk(100).indices
-    assert sorted(found.liked.tolist()) == sorted(best.tolist())
-    assert found.scale(0.9) == conformal_scale(mean[best], torch.ones(100), y[best], 0.9)
-    assert found.scale(0.9) == pytest.approx(2.7, abs=0.2)
+    assert sorted(found.liked().tolist()) == sorted(best.tolist())
+    assert found.floor == 1
+    assert found.needs(0.0, 0.9) == conformal_scale(mean[best], torch.ones(100), y[best], 0.9)
+    assert found.needs(0.0, 0.9) == pytest.approx(2.7, abs=0.2)
+    assert found.needs(1.0, 0.9) == pytest.approx(found.needs(0.0, 0.9) / 2)
+
+
+def test_a_few_designs_that_are_wrongly_sure_do_not_set_the_promise_of_all() -> None:
+    """A tenth and one of the designs fall short by 1 with hardly any penalty: without a floor, they set the scale."""
+    mean, penalty = torch.arange(100.0), torch.ones(100)
+    penalty[::9] = 0.001
+    y = mean - torch.where(penalty < 1, 1.0, 0.5)
+    found = Rehearsal(Beliefs(mean, penalty, penalty), y, 0.0)
+    assert found.needs(0.0, 0.9) == pytest.approx(1000)
+    assert found.needs(found.floor, 0.9) == pytest.approx(1 / found.floor, rel=0.01)
+
+
+def test_the_most_pessimism_that_costs_nothing() -> None:
+    """The first half of the designs is liked and as good as it looks but for a few in doubt, which are worse.
+
+    Scales that pass over the doubtful are the best; larger ones pass over good designs too.
+    """
+    mean = torch.cat([torch.full((50,), 2.0), torch.full((50,), 1.0), torch.zeros(150)])
+    penalty = torch.cat([torch.linspace(0, 0.1, 40), torch.full((10,), 3.0), torch.zeros(200)])
+    y = mean.clone()
+    y[40:50] = -5.0
+    found = Rehearsal(Beliefs(mean, penalty, penalty), y, 0.0)
+    assert sorted(found.liked().tolist()) == list(range(50))
+    assert found.worth(0.0) == (pytest.approx(0.6), pytest.approx(float(y[:50].std()) / 50**0.5))
+    assert found.worth(1.0)[0] == pytest.approx(1.8)  # 40 good ones, and ten of the next best
+    assert found.harmless() == 8  # at 16 the good ones are doubted as much as 1: the others are as good
+    blind = Rehearsal(Beliefs(mean, penalty, torch.ones(250)), y, 0.0)  # a constant penalty chooses nothing
+    assert blind.harmless() == SCALES[-1]
+    harmful = Rehearsal(Beliefs(mean, penalty, mean), mean, 0.0)  # doubts the best most
+    assert harmful.harmless() == 0.5
 
 
 def test_a_rehearsal_is_judged_where_it_matters() -> None:
     x = torch.randn(200, 2, generator=seeded())
     y = torch.randn(200, generator=seeded(1))
     whole = beliefs(Line(1.0), x)
-    found = Rehearsal(whole, y, 0.5).judge(2.5)
-    assert found["better"] == judge(whole.take(y > 0.5), y[y > 0.5], 2.5)
+    found = Rehearsal(whole, y, 0.5).judge(Promise(2.5))
+    assert found["better"] == judge(whole.take(y > 0.5), y[y > 0.5], Promise(2.5))
     best = x[:, 0].topk(50).indices
-    assert found["liked"] == judge(whole.take(best), y[best], 2.5)
-    assert set(Rehearsal(whole, y, 9.0).judge(1.0)) == {"liked"}  # nothing was better
+    assert found["liked"] == judge(whole.take(best), y[best], Promise(2.5))
+    assert set(Rehearsal(whole, y, 9.0).judge(None)) == {"liked"}  # nothing was better
 
 
-def test_a_scale_from_data_finds_the_spread() -> None:
-    """Rewards spread twice as far as the penalty says: 90 % of a normal lie above −1.2816 sd."""
-    found = calibrated(LineSpec(c="auto"), table(20_000))
-    assert found.scale(LineSpec(c="auto")) == pytest.approx(2 * 1.2816, rel=0.1)
-    assert found.scale(LineSpec(c="auto", coverage=0.8)) == pytest.approx(2 * 0.8416, rel=0.1)
+def test_a_promise_from_data_finds_the_spread() -> None:
+    """Rewards spread twice as far as the penalty says, E|z| = .8: what is promised covers 90 and 80 % of others."""
+    found, fresh = calibrated(LineSpec(), table(20_000)), table(20_000, seed=7)
+    believed = beliefs(Line(1.0), fresh.x)
+    liked = believed.mean.topk(4_000).indices
+    for coverage in (0.9, 0.8):
+        promise = found.promise(coverage)
+        assert promise is not None
+        assert promise.floor == pytest.approx((2 / math.pi) ** 0.5, rel=0.05)
+        kept = judge(believed.take(liked), fresh.y[liked], promise)
+        assert kept["coverage"] == pytest.approx(coverage, abs=0.015)
+
+
+def test_a_scale_that_is_given_is_taken() -> None:
     assert calibrated(LineSpec(c=0.3), table(100)).scale(LineSpec(c=0.3)) == 0.3
     assert calibrated(PlainSpec(), table(100)).scale(PlainSpec()) == 1
+    found = calibrated(LineSpec(c="auto"), table(400))
+    assert found.lower is not None
+    assert found.whole is not None
+    assert found.scale(LineSpec(c="auto")) == min(found.lower.harmless(), found.whole.harmless())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -258,16 +308,19 @@ def test_the_promise_is_kept_on_a_table_that_is_not_cut(seed: int) -> None:
     generator = seeded(seed)
     x = torch.randn(4000, 5, generator=generator)
     y = x.sum(1) + 2 * torch.randn(4000, generator=generator)
-    spec = RKHSSpec(features="nystroem", components=50, bandwidth=2.0, c="auto")
+    spec = RKHSSpec(features="nystroem", components=50, bandwidth=2.0)
     training, test = (LabelledDesigns(x[rows], y[rows]) for rows in (slice(0, 2000), slice(2000, None)))
     found = calibrate(spec, training, Vectors(5), CPU, Streams(seed), Silent())
-    oracle = with_scale(spec, found.scale(spec)).build(Vectors(5), CPU)
+    oracle = spec.build(Vectors(5), CPU)
     oracle.fit(training, seeded())
     final = beliefs(oracle, test.x)
     liked = final.mean.topk(400).indices
-    kept = judge(final.take(liked), test.y[liked], 1.0)["coverage"]
+    promise = found.promise(0.9)
     assert found.lower is not None
-    alone = judge(final.take(liked), test.y[liked], found.lower.scale(0.9) / found.scale(spec))["coverage"]
+    assert promise is not None
+    kept = judge(final.take(liked), test.y[liked], promise)["coverage"]
+    lower = Promise(found.lower.needs(promise.floor, 0.9), promise.floor)
+    alone = judge(final.take(liked), test.y[liked], lower)["coverage"]
     assert kept is not None
     assert alone is not None
     assert kept == pytest.approx(0.9, abs=0.05)
@@ -284,27 +337,35 @@ def test_a_table_that_cannot_be_rehearsed_can_still_be_used() -> None:
         assert found.lower is None
         assert reason in str(found.refused)
         assert found.scale(spec) == 1
-        with pytest.raises(DataError, match=reason):
-            calibrated(spec.model_copy(update={"c": "auto"}), data)
+        assert found.promise(0.9) is None
+        with pytest.raises(DataError, match=rf"c = 'auto' cannot be chosen(.|\n)*{reason}"):
+            found.scale(spec.model_copy(update={"c": "auto"}))
 
 
-def test_a_coverage_that_cannot_be_promised_is_refused_at_once() -> None:
+def test_a_table_of_few_families_is_not_rehearsed() -> None:
+    """Of two families, one of two designs, a quarter is the one or the other."""
+    data, streams = table(60), (Streams(seed) for seed in range(8))
+    alike = LabelledDesigns(data.x, data.y, None, (torch.arange(60) < 2).long())
+    reasons = [calibrate(LineSpec(), alike, SPACE, CPU, stream, Silent()).refused for stream in streams]
+    assert any("a quarter of the families is 2 designs" in str(reason) for reason in reasons)
+
+
+def test_a_coverage_that_cannot_be_promised_is_refused() -> None:
     with pytest.raises(DataError, match=r"99% coverage(.|\n)*at least 99"):
-        calibrated(LineSpec(c="auto", coverage=0.99), table(200))
+        calibrated(LineSpec(), table(200)).promise(0.99)
 
 
 def test_a_calibration_is_stored_whole() -> None:
-    for spec, data in ((LineSpec(c="auto"), table(400)), (LineSpec(), table(400)), (LineSpec(), table(10))):
-        found = calibrated(spec, data)
+    for data in (table(400), table(10)):
+        found = calibrated(LineSpec(c="auto"), data)
         again = Calibration.from_state(found.state())
-        assert again.refused == found.refused
-        assert again.scale(spec) == found.scale(spec)
+        assert (again.refused, again.promise(0.9)) == (found.refused, found.promise(0.9))
         for one, other in ((found.lower, again.lower), (found.whole, again.whole)):
             assert (one is None) == (other is None)
             if one is not None and other is not None:
-                assert one.judge(1.5) == other.judge(1.5)
+                assert one.judge(Promise(1.5)) == other.judge(Promise(1.5))
 
 
 def test_an_oracle_without_a_scale_stays_as_it_is() -> None:
     assert with_scale(PlainSpec(), 2.0) == PlainSpec()
-    assert with_scale(LineSpec(c="auto", coverage=0.8), 2.0) == LineSpec(c=2.0)
+    assert with_scale(LineSpec(c="auto"), 2.0) == LineSpec(c=2.0)

@@ -96,6 +96,7 @@ def summarised(**figures: list[float]) -> dict[str, Any]:
     """The row of three designs with the given figures."""
     data = TASK.offline()
     column = Designs("M", "raw", SPACE.encode(["AAA", "AAC", "CCC"]))
+    figures = {"promised": [2.0] * 3, **figures}
     table = pd.DataFrame(
         {"valid": [True, True, False], "novelty": [0.0, 0.5, 1.0], "normalised": figures["truth"], **figures}
     )
@@ -107,7 +108,7 @@ def summarised(**figures: list[float]) -> dict[str, Any]:
 
 
 def test_gap_and_coverage_by_hand() -> None:
-    found = summarised(predicted=[3.0, 4.0, 5.0], conservative=[2.0, 2.0, 2.0], truth=[2.0, 1.0, 6.0])
+    found = summarised(predicted=[3.0, 4.0, 5.0], conservative=[9.0] * 3, truth=[2.0, 1.0, 6.0])
     assert found["gap"] == pytest.approx((1 + 3 - 1) / 3)  # predicted − true
     assert found["coverage"] == pytest.approx(2 / 3)  # a promise just kept is kept
     assert found["valid"] == pytest.approx(2 / 3)

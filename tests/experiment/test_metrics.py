@@ -73,9 +73,9 @@ def test_a_promise_worked_by_hand() -> None:
     Above the bounds: .5, 2, −1, −1 (pinball .05, .2, .9, .9). Errors −.5, 1, −2, 0: the best offset below the
     prediction is 2, with .1·(1.5 + 3 + 0 + 2)/4.
     """
-    predicted, conservative = torch.full((5,), 2.0), torch.tensor([1.0, 1.0, 1.0, 3.0, 1.0])
+    predicted, promised = torch.full((5,), 2.0), torch.tensor([1.0, 1.0, 1.0, 3.0, 1.0])
     truth = torch.tensor([1.5, 3.0, 0.0, 2.0, NAN])
-    assert promise(predicted, conservative, truth) == pytest.approx(
+    assert promise(predicted, promised, truth) == pytest.approx(
         {"coverage": 0.5, "slack": 0.125, "pinball": 2.05 / 4, "pinball_offset": 0.65 / 4}, abs=1e-12
     )
 

@@ -92,7 +92,7 @@ def test_results_compare_with_natural_designs_where_a_task_has_them() -> None:
     task, believed = Natured(MotifSpec(length=4, n=20), 0), Guess([0.4, 0.3, 0.2, 0.1])
     data, natural, nature = task.offline(), task.natural(), Nature.of(task, believed, Streams(0))
     columns = [Designs("M", "raw", task.space.encode(["AACC", "GGTT"])), Designs("M", "selected", data.x[:0])]
-    facts = ("predicted", "conservative", "truth", "normalised", "novelty", "valid")
+    facts = ("predicted", "conservative", "promised", "truth", "normalised", "novelty", "valid")
     table = pd.DataFrame({name: [0.0, 1.0] for name in facts})
     found = results(table, columns, task, parse_spec({"task": "motif"}), data, data.y, {}, nature)
     rows = found["rows"]

@@ -32,7 +32,7 @@ def refused(folder: Path) -> str:
 
 def test_samples_are_scored_and_sorted(finished: Path) -> None:
     table = open_run(finished).sample(30)
-    assert list(table.columns) == ["design", "predicted", "std", "conservative"]
+    assert list(table.columns) == ["design", "predicted", "std", "conservative", "promised"]
     assert len(table) == 30
     assert table["conservative"].is_monotonic_decreasing
     assert table["design"].str.fullmatch("[ACGT]{4}").all()
@@ -49,7 +49,7 @@ def test_the_reopened_run_believes_what_the_run_believed(finished: Path) -> None
     delivered = pd.read_csv(finished / "designs.csv").drop_duplicates("design").set_index("design")
     both = drawn.join(delivered.add_suffix("_then"), how="inner")
     assert len(both) > 5
-    for figure in ("predicted", "std", "conservative"):
+    for figure in ("predicted", "std", "conservative", "promised"):
         assert both[figure].to_numpy() == pytest.approx(both[f"{figure}_then"].to_numpy(), rel=1e-5)
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from braid_core.errors import DataError, SpecError, UnsupportedError
+from braid_core.experiment.calibration import SCALES
 from braid_core.experiment.reopen import open_run
 from braid_core.experiment.run import run
 from braid_core.experiment.spec import load_spec, parse_spec
@@ -158,20 +160,54 @@ def test_methods_share_backbone_oracle_and_references(tmp_path: Path) -> None:
 
 
 def test_the_scale_is_chosen_once_and_for_all(tmp_path: Path, computed: list[str]) -> None:
-    """Another coverage needs no other fit, and a reopened run has the same scale."""
-    run(tiny(), tmp_path)
+    """Choosing c takes no fit beyond those that every run makes, and a reopened run has the same scale."""
+    many = {"length": 5, "n": 300}
+    run(tiny(task=many), tmp_path)
     computed.clear()
-    folder = run(tiny(oracle={"c": "auto"}, task={"length": 5, "n": 300}), tmp_path)
-    assert computed == list(STAGES)
-    computed.clear()
-    again = run(tiny(oracle={"c": "auto", "coverage": 0.6}, task={"length": 5, "n": 300}), tmp_path)
-    assert computed == AFTER_SCALE  # no fit beyond those that were made
-    c, lower = (read(made)["oracle"]["c"] for made in (folder, again))
-    assert 0 < lower < c
-    fixed = run(tiny(oracle={"c": c}, task={"length": 5, "n": 300}), tmp_path)
+    folder = run(tiny(oracle={"c": "auto"}, task=many), tmp_path)
+    c = read(folder)["oracle"]["c"]
+    assert c in SCALES
+    assert computed == ([] if c == 1 else AFTER_SCALE)
+    fixed = run(tiny(oracle={"c": c}, task=many), tmp_path)
     assert (fixed / "designs.csv").read_bytes() == (folder / "designs.csv").read_bytes()
     drawn = [open_run(made).sample(10) for made in (folder, fixed)]
     assert drawn[0].equals(drawn[1])
+
+
+def test_another_coverage_promises_more_of_the_same_designs(tmp_path: Path, computed: list[str]) -> None:
+    many = {"length": 5, "n": 300}
+    folder = run(tiny(task=many), tmp_path)
+    computed.clear()
+    lenient = run(tiny(task=many, coverage=0.6), tmp_path)
+    assert computed == []
+    tables = [pd.read_csv(made / "designs.csv") for made in (folder, lenient)]
+    assert tables[0]["conservative"].equals(tables[1]["conservative"])
+    assert (tables[0]["promised"] < tables[1]["promised"]).all()
+    facts = read(folder)["oracle"]["promise"]
+    assert facts["coverage"] == 0.9
+    width = facts["scale"] * (tables[0]["predicted"] - tables[0]["conservative"] + facts["floor"])
+    assert (tables[0]["predicted"] - width).to_numpy() == pytest.approx(tables[0]["promised"].to_numpy(), abs=1e-5)
+    drawn = open_run(folder).sample(10)
+    width = facts["scale"] * (drawn["predicted"] - drawn["conservative"] + facts["floor"])
+    assert (drawn["predicted"] - width).to_numpy() == pytest.approx(drawn["promised"].to_numpy(), abs=1e-5)
+
+
+def test_a_table_too_small_for_a_promise_can_be_used(tmp_path: Path) -> None:
+    folder = run(tiny(task={"n": 40}), tmp_path)
+    facts = read(folder)["oracle"]
+    assert (facts["promise"], facts["coverage"], facts["lower"]) == (None, None, None)
+    assert "too few to rehearse" in facts["refused"]
+    assert pd.read_csv(folder / "designs.csv")["promised"].isna().all()
+    own = row(folder, "BRAID-bootstrap")
+    assert (own["promised"], own["coverage"], own["pinball"]) == (None, None, None)
+    assert own["pinball_offset"] is not None
+    assert open_run(folder).sample(5)["promised"].isna().all()
+
+
+def test_a_coverage_that_cannot_be_promised_is_refused(tmp_path: Path, computed: list[str]) -> None:
+    with pytest.raises(DataError, match=r"99% coverage cannot be promised from \d+ held-out designs(.|\n)*at least 99"):
+        run(tiny(coverage=0.99), tmp_path)
+    assert computed == ["calibration"]
 
 
 def test_a_table_too_small_to_choose_a_scale_says_so(tmp_path: Path) -> None:
@@ -220,7 +256,7 @@ def test_hooks_hear_of_the_whole_run(tmp_path: Path) -> None:
             self.heard.append("finished")
 
     run(tiny(), tmp_path, hooks=[Listener()])
-    steps = [(stage, True, True) for stage in ("calibration", "oracle", "backbone", "objective")]
+    steps = [(stage, True, True) for stage in ("calibration", "calibration", "oracle", "backbone", "objective")]
     assert Listener.heard == ["started", *steps, "finished"]
 
 

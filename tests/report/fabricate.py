@@ -62,6 +62,7 @@ class Fake:
         table["design"] = [*own, *letters][: self.n]
         table["predicted"], table["std"] = predicted * self.scale, 0.05 * self.scale
         table["conservative"], table["valid"] = (predicted - 0.08) * self.scale, True
+        table["promised"] = (predicted - 0.1) * self.scale
         table["novelty"] = generator.uniform(0.1, 0.5, self.n)
         table["truth"] = truth * self.scale if self.truth else np.nan
         table["normalised"] = truth if self.truth else np.nan
@@ -82,7 +83,8 @@ class Fake:
             "predicted": _stats(table["predicted"]),
             "conservative": _stats(table["conservative"]),
             "gap": float((table["predicted"] - table["truth"]).mean()) if known else None,
-            "coverage": float((table["truth"] >= table["conservative"]).mean()) if known else None,
+            "promised": _stats(table["promised"]),
+            "coverage": float((table["truth"] >= table["promised"]).mean()) if known else None,
             "novelty": float(table["novelty"].mean()),
             "diversity": 0.71,
             "kl": 4.2 if (method, column) == (self.label, "raw") else None,

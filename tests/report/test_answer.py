@@ -31,7 +31,7 @@ def test_the_winner_is_named_with_its_rivals(make: Make) -> None:
     assert text.startswith("The selected designs of BRAID-bootstrap have the highest median true reward: 0.800")
     assert "against 0.600 for STRL" in text
     assert "Its predictions were 0.020 E-score too high on average" in text
-    assert "90\u00a0% of its designs were at least as good as their conservative score" in text
+    assert "90\u00a0% of its designs were at least as good as promised" in text
     assert "With one seed this is an observation, not a test" in text
 
 

@@ -101,7 +101,7 @@ def test_the_answer_from_numbers_made_by_hand(tmp_path: Path) -> None:
     assert "better on a (+2.00, 95\u00a0% +2.00 to +2.00, p = 0.016)" in text
     assert "not worse on b (0.00, 95\u00a0% 0.00 to 0.00, p = 1.000)" in text
     assert (
-        "91\u00a0% to 99\u00a0% were. Between 85\u00a0% and 97\u00a0%, which is as it should be: 1 of 2 tasks." in text
+        "91\u00a0% to 99\u00a0% did. Between 85\u00a0% and 97\u00a0%, which is as it should be: 1 of 2 tasks." in text
     )
     assert "Pinball loss below that of STRL's prediction less the best constant: 1 of 2 tasks." in text
     assert "observation" not in text

@@ -85,7 +85,7 @@ def test_nan_and_infinity_are_unknown(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "reason"), [("predicted", "guess", "'predicted' is missing"), (",True,", ",True,high", "'novelty'")]
+    ("old", "new", "reason"), [("predicted", "guess", "'predicted' is missing"), (",True,", ",True,high", "'promised'")]
 )
 def test_a_damaged_table_of_designs(make: Make, old: str, new: str, reason: str) -> None:
     path = make() / "designs.csv"

@@ -67,8 +67,18 @@ def test_each_oracle_has_a_line(make: Make) -> None:
     other = make(seed=1)
     edit(other / "results.json", lambda results: results["oracle"].update(spearman=0.43, coverage=0.5))
     text = summary_text(groups(make(), other, make(label="STRL-gp", oracle={"type": "gp"})))
-    assert "Oracle bootstrap on held-out designs: rank correlation 0.63, coverage 72 %, c = 1.00." in text
-    assert "Oracle gp on held-out designs: rank correlation 0.83, coverage 94 %, c = 1.00." in text
+    first, second = " ".join(text.split()).split("Oracle ")[1:]
+    kept = "of them keep what is promised."
+    assert first.startswith(f"bootstrap on held-out designs: rank correlation 0.63, c = 1.00; 72 % {kept}")
+    assert second.startswith(f"gp on held-out designs: rank correlation 0.83, c = 1.00; 94 % {kept}")
+
+
+def test_without_a_promise_the_text_says_why(make: Make) -> None:
+    facts = {"coverage": None, "promise": None, "refused": "40 designs are too few"}
+    run = make()
+    edit(run / "results.json", lambda results: results["oracle"].update(facts))
+    text = " ".join(summary_text(groups(run)).split())
+    assert "c = 1.00; nothing is promised of designs, since 40 designs are too few." in text
 
 
 def test_two_settings_of_an_oracle_have_two_lines(make: Make) -> None:

@@ -1,4 +1,4 @@
-"""Promise kept: what the conservative scores of delivered designs were worth."""
+"""Promise kept: what was promised of delivered designs, and what they were worth."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def promise(group: Group) -> Plot | None:
         left.set_xlim(min(left.get_xlim()[0], 0.8), 1.02)
         right.set_xlim(left=0)
         figure.legend(handles=_handles(), loc="outside lower left", ncols=2)
-    alt = f"Coverage, slack and pinball loss of the conservative score for {', '.join(methods)}"
+    alt = f"Coverage, slack and pinball loss of what is promised, for {', '.join(methods)}"
     return Plot("promise", figure, _caption(group), alt)
 
 
@@ -58,7 +58,7 @@ def _dots(axes: Axes, group: Group, method: str, quantity: Quantity, at: int, ti
 
 
 def _handles() -> list[Line2D]:
-    names = {"the conservative score": MUTED, "best constant offset": PAPER}
+    names = {"what is promised": MUTED, "best constant offset": PAPER}
     return [
         Line2D([], [], linestyle="none", marker="o", color=MUTED, markerfacecolor=face, label=name)
         for name, face in names.items()
@@ -69,9 +69,9 @@ def _caption(group: Group) -> str:
     unit = f" (slack and loss in {group.task.unit})" if group.task.unit else ""
     seeds = " Dots are means over seeds, strokes the seeds." if len(group.seeds) > 1 else ""
     return (
-        f"Promise kept by the conservative scores of the designs that each method is judged by{unit}. Coverage: the "
-        "share of true rewards above the score; the line is 90\u00a0%, the band 85–97\u00a0%. Slack: true reward less "
-        "score, on average. Pinball loss at 10\u00a0%: the one figure that a bound can win neither by being low nor by "
+        f"Promises kept by the designs that each method is judged by{unit}. Coverage: the share of true rewards above "
+        "what was promised; the line is 90\u00a0%, the band 85–97\u00a0%. Slack: true reward less what was promised, "
+        "on average. Pinball loss at 10\u00a0%: the one figure that a bound can win neither by being low nor by "
         "being high; less is better. Open: the prediction less the best constant, chosen with the true rewards known."
         f"{seeds}"
     )
