@@ -22,7 +22,8 @@ def milestones(member: Member) -> pd.DataFrame:
     """The raw column from before tuning (step 0: the pretrained model's) to the end; no rows without tuning.
 
     Columns: mean rewards ``predicted``, ``conservative``, ``truth``, and the truth's 10 and 90 % quantiles ``low`` and
-    ``high``; ``kl`` in nats; ``diversity`` in units of the pretrained model's; shares ``unique`` and ``valid``.
+    ``high``; ``kl`` in nats; ``diversity`` in units of the pretrained model's; shares ``unique`` and ``valid`` of the
+    ``n`` designs.
     """
     last, results = _last(member), member.run.results
     if last is None:
@@ -51,4 +52,4 @@ def _point(row: Row) -> dict[str, float | None]:
     rewards = {name: getattr(row, name) for name in ("predicted", "conservative", "truth")}
     means = {name: stats.mean if stats else None for name, stats in rewards.items()}
     band = {"low": row.truth.q10, "high": row.truth.q90} if row.truth else {"low": None, "high": None}
-    return means | band | {name: getattr(row, name) for name in ("kl", "diversity", "unique", "valid")}
+    return means | band | {name: getattr(row, name) for name in ("kl", "diversity", "unique", "valid", "n")}

@@ -27,6 +27,7 @@ from braid_core.report.svg import inline, png, svg
 from braid_core.report.tables import cells, delivered, designs, grid, quality, ranges, summary
 from braid_core.report.theme import DARK, css_name
 from braid_core.report.truth import truth
+from braid_core.report.validity import invalid
 
 PAGE = "report.html"
 GLOSSARY = (
@@ -71,6 +72,7 @@ class Section:
     ranges: list[tuple[str, ...]]
     table: list[tuple[str, str, str, list[tuple[str, str]]]]
     figures: list[Figure]
+    invalid: tuple[list[str], list[tuple[str, ...]]]
     regret: tuple[list[Column], list[tuple[str, ...]]]
     candidates: list[Candidates]
     benchmark: Benchmark | None
@@ -139,6 +141,7 @@ def _section(group: Group, slug: str, beside: Path, brief: bool) -> Section:
             for (method, column, figures), (_, _, entries) in zip(grid(group, quantities), cells(group), strict=True)
         ],
         figures=[_figure(plot, f"{slug}-{plot.name}", beside) for plot in drawing.plots(group, brief)],
+        invalid=invalid(group),
         regret=regret(group),
         candidates=[] if brief else candidates(group),
         benchmark=table,
