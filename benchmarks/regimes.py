@@ -122,7 +122,7 @@ def print_regimes(table: pd.DataFrame) -> None:
 
 
 def draw(table: pd.DataFrame) -> None:
-    """A square a regime: blue where BRAID is better than STRL, red where it is worse; a dot where STRL over-predicts."""
+    """A square a regime: blue where BRAID is better than STRL, red where it is worse; a dot: STRL over-predicts."""
     size = (len(PAIRS), len(NAMES))
     picture, grid = plt.subplots(*size, figsize=(10, 5.4), layout="constrained", sharex=True, sharey=True)
     for (row, oracle), (column, landscape) in product(enumerate(PAIRS), enumerate(NAMES)):

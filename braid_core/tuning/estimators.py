@@ -13,7 +13,7 @@ from torch import Tensor
 
 from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Oracle, Predict, Process, Tokens, Trajectory, Tunable
-from braid_core.tuning.letters import by_substitution
+from braid_core.tuning.letters import Memory, by_substitution
 from braid_core.tuning.price import Price
 from braid_core.tuning.rollout import activations, rollout
 from braid_core.tuning.spec import FineTuningSpec, PolicySpec
@@ -168,7 +168,9 @@ def estimator(spec: FineTuningSpec, opened: Tunable, oracle: Oracle, score: Scor
         )
     few = isinstance(space, Tokens) and space.length * (len(space.alphabet) - 1) <= MOST_SUBSTITUTIONS
     if spec.letter_gradient == "exact" or (spec.letter_gradient == "auto" and few):
-        return Pathwise(spec, opened, lambda x: by_substitution(score, x), price)
+        device = opened.parameters[0].device
+        memory = Memory(score, space) if isinstance(space, Tokens) and Memory.holds(space, device) else None
+        return Pathwise(spec, opened, lambda x: by_substitution(score, x, memory), price)
     return Pathwise(spec, opened, score, price)
 
 

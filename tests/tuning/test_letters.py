@@ -14,7 +14,7 @@ from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Tokens
 from braid_core.interfaces.transition import straight_through
 from braid_core.tuning import estimators, letters
-from braid_core.tuning.letters import by_substitution
+from braid_core.tuning.letters import Memory, by_substitution
 from tests.checks import seeded
 from tests.doubles import FormulaOracle, GaussianBackbone, GaussianChain, problem
 
@@ -59,6 +59,40 @@ def test_each_substitution_is_scored_once_and_without_autograd() -> None:
     x = SPACE.random(1, seeded()).requires_grad_()
     by_substitution(score, x).sum().backward()
     assert len(scored) == len(set(scored)) == 1 + SPACE.length * 3
+
+
+def test_a_memory_changes_no_gradient() -> None:
+    """Copies in a batch, neighbours of one another, and the same batch once more."""
+    x = torch.cat([SPACE.random(6, seeded()), SPACE.encode(["AAAAA", "AAAAC", "AAAAA"])]).requires_grad_()
+    memory = Memory(hash_like, SPACE)
+    for _ in range(2):
+        values = [by_substitution(hash_like, x, known) for known in (None, memory)]
+        assert torch.equal(*values)
+        assert torch.equal(*(torch.autograd.grad(value.sum(), x)[0] for value in values))
+
+
+def test_what_is_remembered_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(letters.ROWS, "cpu", 7)
+    scored: list[str] = []
+
+    def score(x: Tensor) -> Tensor:
+        assert not torch.is_grad_enabled()
+        assert len(x) <= 7
+        scored.extend(SPACE.decode(x))
+        return hash_like(x)
+
+    memory = Memory(score, SPACE)
+    for seed in range(3):
+        by_substitution(score, SPACE.random(50, seeded(seed)), memory)
+    assert len(scored) == len(set(scored)) <= 4**5
+
+
+def test_large_spaces_and_accelerators_are_not_remembered() -> None:
+    cpu = torch.device("cpu")
+    assert Memory.holds(Tokens("ACGT", 10), cpu)
+    assert not Memory.holds(Tokens("ACGT", 11), cpu)
+    assert not Memory.holds(Tokens("ACGT", 300), cpu)
+    assert not Memory.holds(SPACE, torch.device("cuda"))
 
 
 def test_the_gradient_of_a_sampled_letter_is_unbiased_for_any_score() -> None:
