@@ -20,13 +20,17 @@ def bench(name: str) -> BenchSpec:
     return load_bench(ROOT / "benches" / f"{name}.toml")
 
 
-@pytest.mark.parametrize("name", ["quick", "full", "vectors", "regimes"])
+@pytest.mark.parametrize("name", ["quick", "full", "vectors", "regimes", "images"])
 def test_methods_are_compared_at_equal_path_kl_and_equal_steps(name: str) -> None:
     tuned = [m.objective for m in bench(name).methods.values() if m.objective.type in ("strl", "braid")]
     settings = {tuple(sorted(one.model_dump(exclude={"type"}).items(), key=str)) for one in tuned}
     assert len(tuned) == (4 if name == "regimes" else 3)  # with and without pessimism, for either oracle
     assert len({str(setting) for setting in settings}) == 1
-    assert {one.model_dump()["kl_budget"] for one in tuned} == {BUDGET}
+    assert {one.model_dump()["kl_budget"] for one in tuned} == {20.0 if name == "images" else BUDGET}
+
+
+def test_checkpoints_of_images_are_judged_by_as_many_draws_as_in_the_paper() -> None:
+    assert bench("images").designs == 400
 
 
 @pytest.mark.parametrize("name", ["quick", "full", "vectors"])
