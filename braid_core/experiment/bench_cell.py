@@ -13,7 +13,6 @@ import traceback
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from braid_core.errors import BraidError
 from braid_core.experiment.bench_spec import BENCH_VERSION, CELLS, RUNS, Cell
-from braid_core.experiment.manifest import code_hash, pick_device, plugins_of
+from braid_core.experiment.manifest import code_hash, pick_device, plugins_of, source_hash
 from braid_core.experiment.run import run
 from braid_core.experiment.spec import parse_spec
 from braid_core.experiment.store import RECORD, DamageWarning
@@ -30,6 +29,19 @@ from braid_core.files import write_atomic
 from braid_core.registry.discovery import SHIPPED
 
 KINDS = ("task", "backbone", "oracle", "objective")
+MEASURING = (
+    "bench_cell",
+    "calibration",
+    "designs",
+    "metrics",
+    "naturalness",
+    "promise",
+    "regret",
+    "results",
+    "run",
+    "selection",
+)
+"""Modules of the experiment that decide beside the plugins, or turn stages into rows."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +80,9 @@ def cell_key(cell: Cell, data: str) -> str:
         "plugins": plugins_of(cell.spec),
         "versions": {name: version(name) for name in ("torch", "scikit-learn", SHIPPED)},  # trees judge, too
         "code": code_hash("braid_core", *(type(getattr(cell.spec, kind)).__module__ for kind in KINDS)),
-        "measures": _measures(),
+        "measures": source_hash(*MEASURING),
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@cache
-def _measures() -> str:
-    """A hash of the source of what turns stages into rows."""
-    folder = Path(__file__).parent
-    deciding, figures = ("calibration", "designs", "promise", "run", "selection"), ("metrics", "naturalness", "regret")
-    names = ("bench_cell", *deciding, *figures, "results")
-    return hashlib.sha256(b"\0".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()[:16]
 
 
 def cell_file(out: Path, name: str) -> Path:

@@ -160,9 +160,6 @@ class BenchSpec(Spec):
     device: str = Field("auto", description="'auto' (CUDA if there is one), 'cpu', 'cuda' or 'cuda:N'")
     threads: PositiveInt = Field(1, description="CPU threads of each cell")
     holdout: float = Field(0.1, gt=0, lt=1, description="share of the offline designs that judge the oracle")
-    coverage: float = Field(
-        0.9, gt=0.5, lt=1, description="share of the designs that should be at least as good as promised"
-    )
     designs: PositiveInt = Field(128, description="designs delivered in each column of the report")
     pool: PositiveInt = Field(1024, description="draws among which the selected designs are chosen")
 
@@ -200,9 +197,7 @@ class BenchSpec(Spec):
 
     def _cell(self, task: str, backbone: str, method: str, seed: int) -> Cell:
         name = BETWEEN.join((task, backbone, method, f"seed{seed}"))
-        fields = {
-            field: getattr(self, field) for field in ("device", "threads", "holdout", "coverage", "designs", "pool")
-        }
+        fields = {field: getattr(self, field) for field in ("device", "threads", "holdout", "designs", "pool")}
         parts = {"task": self.tasks[task], "backbone": self.backbones[backbone], "oracle": self.methods[method].oracle}
         parts["objective"] = self.methods[method].objective
         spec = _at(f"cell {name}", RunSpec.model_validate, {**fields, **parts, "seed": seed, "name": name})

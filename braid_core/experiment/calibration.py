@@ -6,6 +6,7 @@ seen: *rehearsals*. One of them sees only the lower-reward part, which is the si
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from braid_core.errors import DataError
+from braid_core.experiment.promise import FEWEST as FEWEST_HELD_OUT
 from braid_core.experiment.promise import Beliefs, Promise, beliefs, conformal_scale, judge
 from braid_core.interfaces import LabelledDesigns, Log, Space, State, Streams
 from braid_core.registry.spec import OracleSpec, ScaledOracleSpec
@@ -20,9 +22,9 @@ from braid_core.registry.spec import OracleSpec, ScaledOracleSpec
 LOWER, HELD_OUT, DELIVERED = 0.8, 0.25, 0.2
 """The reward quantile up to which is fitted, the share of designs held out, and the share of those, the best by the
 oracle's word, that stands for what a run would deliver."""
-FEWEST, FEWEST_HELD_OUT, FEWEST_DELIVERED = 50, 9, 50
-"""Smaller tables are not split a second time, nor such of so few families that hardly any is held out; and at least so
-many held-out designs stand for what is delivered, if there are."""
+FEWEST, FEWEST_DELIVERED, FEWEST_CHOSEN = 50, 50, 10
+"""Smaller tables are not split a second time. At least so many held-out designs stand for what is delivered where a
+promise is made of them, if there are, and so many where scales are told apart by which ones they choose."""
 SCALES = tuple(2.0**k for k in range(-3, 7))
 """Among which c = "auto" chooses."""
 
@@ -35,40 +37,58 @@ class Rehearsal:
     y: Float[Tensor, " n"]
     cap: float
 
-    def liked(self, c: float = 0.0) -> Tensor:
-        """The held-out designs that the oracle says are best, at scale ``c``; they stand for what a run delivers, which
-        is chosen in the same way."""
+    @property
+    def liked(self) -> Tensor:
+        """The held-out designs that the oracle predicts to be best, which stand for what a run delivers: chosen, as
+        there, because their *prediction* is high."""
         n = min(len(self.y), max(FEWEST_DELIVERED, round(DELIVERED * len(self.y))))
-        return self.beliefs.conservative(c).topk(n).indices
+        return self.beliefs.mean.topk(n).indices
 
-    def worth(self, c: float) -> tuple[float, float]:
-        """The mean measured reward of the designs that are liked at scale ``c``, and its standard error."""
-        y = self.y[self.liked(c)]
-        return float(y.mean()), float(y.std()) / len(y) ** 0.5
+    def chosen(self, c: float) -> Tensor:
+        """Which of the held-out designs would be chosen by their conservative reward at scale ``c``, as a mask."""
+        n = min(len(self.y) // 2, max(FEWEST_CHOSEN, round(DELIVERED * len(self.y))))
+        best = self.beliefs.conservative(c).topk(n).indices
+        return torch.zeros_like(self.y, dtype=torch.bool).index_fill(0, best, True)
 
     def harmless(self) -> float:
-        """The largest of :data:`SCALES` whose choice of designs is as good as the best, less its standard error."""
-        found = {c: self.worth(c) for c in (0.0, *SCALES)}
-        best, error = max(found.values())
-        return max((c for c in SCALES if found[c][0] >= best - error), default=SCALES[0])
+        """How far pessimism can go before it chooses worse designs; 0 where any of it does.
+
+        The scales are walked up while what they choose has, on average, as good a measured reward as the best choice
+        so far, less one standard error of the difference between the two.
+        """
+        best, allowed = self.chosen(0.0), 0.0
+        for c in SCALES:
+            other = self.chosen(c)
+            gain, error = self._difference(other, best)
+            if gain < -error:
+                break
+            best, allowed = (other if gain > 0 else best), c
+        return allowed
+
+    def _difference(self, one: Tensor, other: Tensor) -> tuple[float, float]:
+        """By how much the mean reward of one choice of designs is above another's, and its standard error. Designs that
+        both have add to neither."""
+        apart, n = one != other, int(one.sum())
+        y = (self.y - self.y[one | other].mean())[apart]
+        return float(torch.where(one[apart], y, -y).sum()) / n, float(y.square().sum().sqrt()) / n
 
     @property
     def floor(self) -> float:
         """A typical penalty of the liked designs; 1 for an oracle that has none, where any constant would do."""
-        return float(self.beliefs.penalty[self.liked()].mean()) or 1.0
+        penalty = self.beliefs.penalty[self.liked]
+        typical = float(penalty[penalty.isfinite()].mean())
+        return typical if typical > 0 else 1.0
 
-    def needs(self, floor: float, coverage: float) -> float:
-        """The scale of a promise by which the liked designs are covered."""
-        rows = self.liked()
-        believed = self.beliefs.take(rows)
-        return conformal_scale(believed.mean, believed.penalty + floor, self.y[rows], coverage)
+    def needs(self, floor: float) -> float:
+        """The scale by which what is promised of the liked designs is kept."""
+        believed, y = self.beliefs.take(self.liked), self.y[self.liked]
+        return conformal_scale(believed.mean, believed.penalty + floor, y)
 
-    def judge(self, promise: Promise | None) -> dict[str, dict[str, float | int | None]]:
-        """The figures of merit on the designs that are ``better`` than all that was fitted, and on the ``liked``."""
-        parts = {"better": (self.y > self.cap).nonzero().flatten(), "liked": self.liked()}
-        return {
-            name: judge(self.beliefs.take(rows), self.y[rows], promise) for name, rows in parts.items() if len(rows)
-        }
+    def judge(self) -> dict[str, dict[str, float | int | None]]:
+        """How good predictions are on the designs that are ``better`` than all that was fitted, and on the ``liked``.
+        Of promises they say nothing, which are made from these very designs."""
+        parts = {"better": (self.y > self.cap).nonzero().flatten(), "liked": self.liked}
+        return {name: judge(self.beliefs.take(rows), self.y[rows]) for name, rows in parts.items() if len(rows)}
 
     def state(self) -> State:
         """For the store."""
@@ -128,8 +148,9 @@ class Calibration:
         """c, the scale of the penalty that is tuned and selected by: the spec's, or what "auto" stands for; 1 for an
         oracle that has none.
 
-        "auto" is as much pessimism as costs nothing that the table could tell: the largest scale by which both
-        rehearsals would still have chosen designs as good as by any other, up to one standard error. Raises
+        "auto" is as much pessimism as costs nothing that the table could tell: the largest scale that is harmless in
+        both rehearsals, up to the one at which the conservative reward is a bound that nine in ten of the liked designs
+        keep. More than that is never of use: the regret of pessimism is bounded where |r̂ − r| ≤ ĝ. Raises
         :class:`DataError` for "auto" without rehearsals.
         """
         if not isinstance(spec, ScaledOracleSpec):
@@ -139,20 +160,23 @@ class Calibration:
         if self.lower is None or self.whole is None:
             fix = "give c a number, or measure more designs"
             raise DataError("c = 'auto' cannot be chosen", where="oracle", why=self.refused, fix=fix)
-        return min(self.lower.harmless(), self.whole.harmless())
+        parts = (self.lower, self.whole)
+        most = min(min(part.harmless() for part in parts), max(part.needs(0.0) for part in parts))
+        return max((c for c in SCALES if c <= most), default=SCALES[0])
 
-    def promise(self, coverage: float) -> Promise | None:
-        """What may be said of delivered designs; ``None`` where there were no rehearsals.
+    def promise(self) -> Promise | None:
+        """What may be said of delivered designs; ``None`` without rehearsals, or where an oracle's beliefs are no
+        numbers.
 
         The larger of the scales that both need to cover what they like. What has seen lower rewards only tests how far
         predictions hold above them, but a table cut at a reward is cut at its noise too: it predicts too little at the
-        top, where what has seen all rewards shows by how much the best predictions are too high. Raises
-        :class:`DataError` for a ``coverage`` that so few designs cannot promise.
+        top, where what has seen all rewards shows by how much the best predictions are too high.
         """
         if self.lower is None or self.whole is None:
             return None
         floor = self.whole.floor
-        return Promise(max(self.lower.needs(floor, coverage), self.whole.needs(floor, coverage)), floor)
+        scale = max(0.0, self.lower.needs(floor), self.whole.needs(floor))
+        return Promise(scale, floor) if math.isfinite(scale) else None
 
     def state(self) -> State:
         """For the store."""

@@ -53,6 +53,13 @@ def code_hash(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
+def source_hash(*names: str) -> str:
+    """A hash of the source of these modules of the experiment."""
+    folder = Path(__file__).parent
+    return hashlib.sha256(b"\0".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()[:16]
+
+
 def space_to_json(space: Space) -> dict[str, Any]:
     """The space as plain data, so that a run can be reopened without its task's files."""
     if type(space).__name__ not in SPACES or not dataclasses.is_dataclass(space):

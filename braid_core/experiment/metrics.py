@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from braid_core.experiment.promise import Beliefs, Promise, judge, pinball
+from braid_core.experiment.promise import KEPT, kept, pinball
 from braid_core.interfaces import Space
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -59,7 +59,7 @@ def promise(
 ) -> dict[str, float | None]:
     """Whether designs are as good as was promised of them, over those whose true reward is known.
 
-    ``coverage``, ``slack`` and ``pinball`` as :func:`judge` has them. ``pinball_offset``: the least pinball loss of any
+    ``coverage``, ``slack`` and ``pinball`` as :func:`kept` has them. ``pinball_offset``: the least pinball loss of any
     constant offset below the prediction, chosen in hindsight: what a promise is measured by. None where no true reward
     is known, and the first three where nothing was promised.
     """
@@ -67,8 +67,8 @@ def promise(
     if not known.any():
         return dict.fromkeys(("coverage", "slack", "pinball", "pinball_offset"))
     mean, bound, y = (figure[known].double() for figure in (predicted, promised, truth))
-    kept = Promise(1.0) if bool(bound.isfinite().all()) else None
-    found = judge(Beliefs(mean, torch.zeros_like(mean), mean - bound), y, kept)
+    told = bound.isfinite()
+    found = kept(mean[told], (mean - bound)[told], y[told]) if told.any() else dict.fromkeys(KEPT)
     error = y - mean
     # The loss is linear between the errors, so one of them is the best offset.
     offset = pinball(error - error[:, None]).mean(1).amin()

@@ -13,11 +13,14 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from braid_core.errors import DataError
 from braid_core.interfaces import Oracle, Posterior
 
+COVERAGE = 0.9
+"""The share of designs that should be at least as good as promised."""
 LEVEL = 0.1
-"""Of the pinball loss: a lower bound that 10 % of the rewards may miss."""
+"""Of the pinball loss, by which such a bound is judged: 10 % of the rewards may miss it."""
+FEWEST = 9
+"""Designs from which that much can be promised: ⌈(n + 1)·.9⌉ is at most n."""
 BLOCK = 1024
 
 
@@ -62,7 +65,8 @@ class Promise:
     """The reward that a design should reach: r̂ − ``scale``·(ĝ + ``floor``), with ĝ at c = 1.
 
     ``floor`` is a typical ĝ, in the rewards' unit: without it, a few designs that the oracle is wrongly sure of would
-    set the scale of all (Papadopoulos et al. 2011 normalise scores of regression in this way).
+    set the scale of all (Papadopoulos et al. 2011 normalise scores of regression in this way). ``scale`` is not
+    negative: no more is promised than is expected.
     """
 
     scale: float
@@ -80,15 +84,12 @@ def promised(promise: Promise | None, posterior: Posterior, c: float) -> Float[T
     return posterior.mean - promise.width(posterior.penalty() / c)
 
 
-def judge(believed: Beliefs, y: Float[Tensor, " n"], promise: Promise | None) -> dict[str, float | int | None]:
+def judge(believed: Beliefs, y: Float[Tensor, " n"], promise: Promise | None = None) -> dict[str, float | int | None]:
     """The figures of merit of beliefs about designs whose measured rewards are ``y``.
 
     Of the mean: ``rmse``, and ``spearman`` (None where ranks say nothing: fewer than three designs, or all of one
     value). Of the whole: ``nll`` in nats a design, where the oracle models the noise of a measurement. Of what is
-    promised, if anything is: ``coverage`` (the share of rewards above it), ``width`` (mean distance from the
-    prediction down to it), ``slack`` (mean distance from the reward down to it) and ``pinball``, the loss at 10 % that
-    is smallest, in expectation, for the true 10 % quantile of the reward: a bound that is too low pays as well as one
-    that is missed.
+    promised, if anything is, those of :func:`kept`.
     """
     mean = believed.mean
     ranked = len(y) > 2 and all(bool((values != values[0]).any()) for values in (mean, y))
@@ -96,18 +97,24 @@ def judge(believed: Beliefs, y: Float[Tensor, " n"], promise: Promise | None) ->
         "rmse": float((mean - y).square().mean().sqrt()),
         "spearman": float(spearmanr(mean.cpu(), y.cpu()).statistic) if ranked else None,
         "nll": None if believed.noise is None else _nll(mean, believed.std.square() + believed.noise, y),
-        **(_kept(mean, promise.width(believed.penalty), y) if promise else dict.fromkeys(PROMISED)),
+        **(kept(mean, promise.width(believed.penalty), y) if promise else dict.fromkeys(KEPT)),
         "n_held_out": len(y),
     }
 
 
-PROMISED = ("coverage", "width", "slack", "pinball")
+KEPT = ("coverage", "width", "slack", "pinball")
 
 
-def _kept(mean: Float[Tensor, " n"], width: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> dict[str, float]:
-    above = y - (mean - width)
-    figures = ((above >= 0).double(), width, above, pinball(above))
-    return {name: float(figure.mean()) for name, figure in zip(PROMISED, figures, strict=True)}
+def kept(mean: Float[Tensor, " n"], width: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> dict[str, float]:
+    """Of promises ``width`` below the predictions ``mean``, and the rewards ``y``.
+
+    ``coverage``: the share of rewards above the promise; ``width``, mean; ``slack``: mean distance from the reward down
+    to the promise; ``pinball``: the loss at 10 %, which is smallest, in expectation, for the true 10 % quantile of the
+    reward: a bound that is too low pays as well as one that is missed.
+    """
+    above = y.double() - (mean.double() - width.double())
+    figures = ((above >= 0).double(), width.double(), above, pinball(above))
+    return {name: float(figure.mean()) for name, figure in zip(KEPT, figures, strict=True)}
 
 
 def pinball(above: Float[Tensor, " *n"]) -> Float[Tensor, " *n"]:
@@ -119,35 +126,16 @@ def _nll(mean: Float[Tensor, " n"], variance: Float[Tensor, " n"], y: Float[Tens
     return float(((2 * math.pi * variance).log() + (y - mean).square() / variance).mean() / 2)
 
 
-def conformal_scale(
-    mean: Float[Tensor, " n"], width: Float[Tensor, " n"], y: Float[Tensor, " n"], coverage: float
-) -> float:
-    """The smallest scale for which ``mean − scale·width`` covers a further, exchangeable design with ``coverage``.
+def conformal_scale(mean: Float[Tensor, " n"], width: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
+    """The smallest scale for which ``mean − scale·width`` covers a further, exchangeable design with :data:`COVERAGE`.
 
-    The ⌈(n + 1)·coverage⌉-th smallest of the scales (mean − y)/width that the n designs need (split conformal
-    prediction: Papadopoulos et al. 2002; Lei et al. 2018); negative where even the prediction is too low. Raises
-    :class:`DataError` where no finite scale can.
+    The ⌈(n + 1)·.9⌉-th smallest of the scales (mean − y)/width that the n designs need (split conformal prediction:
+    Papadopoulos et al. 2002; Lei et al. 2018): negative where even the prediction is too low, infinite where no scale
+    is enough. ``n`` must be at least :data:`FEWEST`.
     """
-    short = mean - y
-    needed = torch.where(width > 0, short / width, torch.where(short > 0, torch.inf, -torch.inf))
-    rank = _ceil((len(y) + 1) * coverage)
-    if rank > len(y):
-        raise DataError(
-            f"{coverage:.0%} coverage cannot be promised from {len(y)} held-out designs",
-            where="coverage",
-            why=f"it takes at least {_ceil(coverage / (1 - coverage))}",
-            fix="ask for a smaller `coverage`, or measure more designs",
-        )
-    scale = float(needed.sort().values[rank - 1])
-    if not math.isfinite(scale):
-        raise DataError(
-            f"nothing can be promised that {coverage:.0%} of the held-out rewards keep",
-            why="the oracle's predictions or penalties are not finite numbers for too many designs",
-            fix="use another oracle",
-        )
-    return scale
-
-
-def _ceil(value: float) -> int:
-    """⌈value⌉, where 9.000000000000002 is meant to be 9."""
-    return math.ceil(round(value, 9))
+    short, width = mean.double() - y.double(), width.double()
+    # where there is no width, or no number, no scale is enough
+    useful = width.isfinite() & (width > 0)
+    needed = torch.where(useful, short / width, torch.where(short <= 0, -torch.inf, torch.inf))
+    needed = torch.where(needed.isnan(), torch.inf, needed)
+    return float(needed.sort().values[math.ceil(round((len(y) + 1) * COVERAGE, 9)) - 1])  # 9.000000000000002 is 9

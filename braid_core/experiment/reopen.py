@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from braid_core.errors import StoreError
-from braid_core.experiment.calibration import Calibration, with_scale
+from braid_core.experiment.calibration import with_scale
 from braid_core.experiment.manifest import pick_device, space_from_json
 from braid_core.experiment.metrics import distinct
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
@@ -72,15 +72,27 @@ def open_run(folder: Path | str, device: str = "auto") -> FinishedRun:
         spec, space = parse_spec(record["spec"], str(path)), space_from_json(record["space"])
         finished = bool(record["seconds"])  # written last; before, the checkpoints may be those of another spec
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is damaged", why=repr(error), fix="make the run again with `braid run`") from error
+        raise _damaged(path, error) from error
     if not finished:
         raise StoreError(f"the run in {folder} is not finished", fix="repeat its `braid run`: it continues")
+    c, promise = _chosen(folder / "results.json")
     checkpoints = folder / "checkpoints"
     where = pick_device(device)
     backbone = load_backbone(spec, space, where, read_state(checkpoints / "backbone"))
-    rehearsed = Calibration.from_state(read_state(checkpoints / "calibration"))
-    c = rehearsed.scale(spec.oracle)
     oracle = load_oracle(with_scale(spec.oracle, c), space, where, read_state(checkpoints / "oracle"))
     objective = spec.objective.build()
     sampler = load_sampler(objective, backbone, oracle, where, read_state(checkpoints / "objective"))
-    return FinishedRun(spec, space, sampler, oracle, objective, where, c, rehearsed.promise(spec.coverage))
+    return FinishedRun(spec, space, sampler, oracle, objective, where, c, promise)
+
+
+def _chosen(path: Path) -> tuple[float, Promise | None]:
+    """The scale that the sampler was tuned with, and what was promised of its designs."""
+    try:
+        facts = json.loads(path.read_text())["oracle"]
+        return float(facts["c"]), Promise(**facts["promise"]) if facts["promise"] else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path} is damaged", why=repr(error), fix="make the run again with `braid run`")

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from braid_core.experiment.calibration import Calibration, calibrate, with_scale
+from braid_core.experiment.calibration import DELIVERED, Calibration, calibrate, with_scale
 from braid_core.experiment.designs import Designs, Drawing, from_state, to_state
-from braid_core.experiment.manifest import code_hash, manifest, pick_device, plugins_of
+from braid_core.experiment.manifest import code_hash, manifest, pick_device, plugins_of, source_hash
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
 from braid_core.experiment.naturalness import Nature
 from braid_core.experiment.promise import Beliefs, Promise, beliefs, judge, promised
@@ -102,6 +102,7 @@ def _threads(n: int) -> Iterator[None]:
 def _make_stages(pipeline: Pipeline, folder: Path) -> dict[str, float]:
     """Compute or find every stage and copy it into the run folder; returns the seconds that each took."""
     idle = () if chooses_budget(pipeline.spec.objective) else ("selection",)
+    _ = pipeline.scale  # a c that cannot be chosen is refused before anything long
     stages = {name: getattr(pipeline, name) for name in STAGES if name not in idle}
     for name, stage in stages.items():
         _copy(stage, folder / "checkpoints", name)
@@ -189,11 +190,7 @@ class Pipeline:
             training, _ = self.split
             return calibrate(self.spec.oracle, training, self.task.space, self.device, self.streams, log).state()
 
-        stage = self.store.stage("calibration", self._oracle_inputs, compute)
-        found = Calibration.from_state(stage.state())
-        found.scale(self.spec.oracle)  # what cannot be chosen, or promised, is refused here, before anything long
-        found.promise(self.spec.coverage)
-        return stage
+        return self.store.stage("calibration", self._oracle_inputs, compute)
 
     @cached_property
     def rehearsed(self) -> Calibration:
@@ -207,7 +204,7 @@ class Pipeline:
     @cached_property
     def promise(self) -> Promise | None:
         """What is said of designs beside the scores that they were found by."""
-        return self.rehearsed.promise(self.spec.coverage)
+        return self.rehearsed.promise()
 
     @cached_property
     def oracle(self) -> Stage:
@@ -233,13 +230,15 @@ class Pipeline:
         """The figures of merit on designs held out at random, and of the oracle that saw lower rewards only."""
         held_out = self.oracle.state().under("held_out")
         y, promise, lower = held_out.pop("y"), self.promise, self.rehearsed.lower
-        told = {**asdict(promise), "coverage": self.spec.coverage} if promise else None
+        believed = Beliefs(**held_out)
+        liked = believed.mean.topk(max(1, round(DELIVERED * len(y)))).indices
         return {
-            **judge(Beliefs(**held_out), y, promise),
+            **judge(believed, y, promise),
+            "liked": judge(believed.take(liked), y[liked], promise),
             "c": self.scale,
-            "promise": told,
+            "promise": asdict(promise) if promise else None,
             "refused": self.rehearsed.refused,
-            "lower": lower.judge(promise) if lower else None,
+            "lower": lower.judge() if lower else None,
         }
 
     @cached_property
@@ -252,6 +251,7 @@ class Pipeline:
             return select(self.spec.objective, oracle, self.data, backbone, self._drawing(), self.streams, log).state()
 
         inputs = {**self._inputs("objective", self.backbone), "draws": self._draws, "oracle": self._inputs("oracle")}
+        inputs |= {"judge": version("scikit-learn"), "rehearsal": source_hash("calibration", "promise", "selection")}
         return self.store.stage("selection", inputs, compute)
 
     @cached_property

@@ -78,10 +78,10 @@ def _oracles(group: Group) -> list[tuple[str, ...]]:
         facts = member.run.results.oracle
         if facts:
             which = (str(member.seed), number(facts.c, 2))
-            rows.append((member.method, "at random", *which, *_judged(facts)))
+            parts = {"at random": facts, "of these, liked best": facts.liked}
             if facts.lower:
-                parts = {"better than all seen": facts.lower.better, "liked best": facts.lower.liked}
-                rows += [(member.method, name, *which, *_judged(part)) for name, part in parts.items() if part]
+                parts |= {"better than all seen": facts.lower.better, "liked by who saw less": facts.lower.liked}
+            rows += [(member.method, name, *which, *_judged(part)) for name, part in parts.items() if part]
     return rows
 
 

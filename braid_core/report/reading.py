@@ -124,6 +124,7 @@ def _designs(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise _damaged(path, str(error)) from error
+    table = table if "promised" in table else table.assign(promised="")  # earlier versions promised nothing
     missing = [column for column in DESIGN_COLUMNS if column not in table.columns]
     if missing:
         raise _damaged(path, f"column {missing[0]!r} is missing")

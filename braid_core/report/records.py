@@ -116,14 +116,15 @@ class Rehearsed(Record):
 class PromiseFacts(Record):
     """What is promised of designs: their prediction less ``scale``·(ĝ + ``floor``), ĝ at c = 1."""
 
-    coverage: Figure = None
     scale: Figure = None
     floor: Figure = None
 
 
 class OracleFacts(Judged):
-    """The oracle of a run; ``refused`` says why nothing is promised."""
+    """The oracle of a run, and how it did on the held-out designs that it ``liked`` best; ``refused`` says why nothing
+    is promised."""
 
+    liked: Judged | None = None
     c: Figure = None
     promise: PromiseFacts | None = None
     refused: str | None = None

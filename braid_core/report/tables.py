@@ -216,7 +216,7 @@ def _oracle(name: str, facts: Sequence[OracleFacts]) -> str:
     spearman, coverage, c = (_known(getattr(fact, key) for fact in facts) for key in ("spearman", "coverage", "c"))
     ranks = f"Oracle {name} on held-out designs: rank correlation {number(spearman, 2)}, c = {number(c, 2)}"
     refused = next((fact.refused for fact in facts if fact.refused), None)
-    if refused:
+    if refused and coverage is None:
         return f"{ranks}; nothing is promised of designs, since {refused}."
     return f"{ranks}; {percent(coverage)} of them keep what is promised." if coverage is not None else f"{ranks}."
 

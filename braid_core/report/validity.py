@@ -14,7 +14,8 @@ def invalid(group: Group) -> tuple[list[str], list[tuple[str, ...]]]:
     counts: dict[str, dict[int, list[int]]] = {}
     for member in group.members:
         table = milestones(member)
-        if len(table) and table["valid"].notna().any():
+        table = table.dropna(subset=["valid", "n"]) if len(table) else table
+        if len(table):
             own = counts.setdefault(member.method, defaultdict(lambda: [0, 0]))
             for step, valid, n in zip(table.index, table["valid"], table["n"], strict=True):
                 own[int(step)][0] += round((1 - valid) * n)

@@ -14,6 +14,7 @@ from torch import Tensor
 from braid_core.errors import DataError
 from braid_core.experiment.calibration import (
     FEWEST,
+    FEWEST_HELD_OUT,
     LOWER,
     SCALES,
     Calibration,
@@ -134,14 +135,14 @@ def test_the_pinball_loss_is_that_of_scikit_learn() -> None:
 def test_the_likelihood_is_that_of_the_normal_distribution() -> None:
     mean, std, y = (torch.randn(20, generator=seeded(seed)) for seed in range(3))
     variance = std.square() + 0.3
-    found = judge(Beliefs(mean, std.abs(), mean, torch.full((20,), 0.3)), y, None)
+    found = judge(Beliefs(mean, std.abs(), mean, torch.full((20,), 0.3)), y)
     expected = -torch.distributions.Normal(mean, variance.sqrt()).log_prob(y).mean()
     assert found["nll"] == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(("mean", "y"), [([1.0, 2.0], [1.0, 2.0]), ([1.0] * 3, [1.0, 2.0, 3.0])])
 def test_ranks_that_say_nothing_are_not_reported(mean: list[float], y: list[float]) -> None:
-    assert judge(believed(mean), torch.tensor(y), None)["spearman"] is None
+    assert judge(believed(mean), torch.tensor(y))["spearman"] is None
 
 
 def test_a_promise_just_kept_is_kept() -> None:
@@ -160,40 +161,36 @@ def test_beliefs_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_scale_by_hand() -> None:
-    """Nine designs need the scales 1 … 9: the ⌈10·0.9⌉ = 9th smallest covers a tenth; ⌈10·0.8⌉ = the 8th."""
-    mean = torch.zeros(9)
-    y, penalty = -torch.arange(1.0, 10) * 2, torch.full((9,), 2.0)
-    assert conformal_scale(mean, penalty, y, 0.9) == 9
-    assert conformal_scale(mean, penalty, y, 0.8) == 8
+    """Nine designs need the scales 1 … 9: the ⌈10·.9⌉ = 9th smallest covers a tenth; of nineteen the ⌈20·.9⌉ = 18th."""
+    for n, expected in ((FEWEST_HELD_OUT, 9), (19, 18)):
+        y = -torch.arange(1.0, n + 1) * 2
+        assert conformal_scale(torch.zeros(n), torch.full((n,), 2.0), y) == expected
 
 
 def test_the_scale_covers_what_is_promised() -> None:
     """The split-conformal guarantee, over many small tables: coverage in [.9, .9 + 1/(n + 1)] for continuous scores."""
     n, tables = 19, 4000
     generator = seeded()
-    penalty = torch.rand(tables, n + 1, generator=generator) + 0.1
-    y = penalty * torch.randn(tables, n + 1, generator=generator).exp().neg()  # skewed, and it does not matter
+    width = torch.rand(tables, n + 1, generator=generator) + 0.1
+    y = width * torch.randn(tables, n + 1, generator=generator).exp().neg()  # skewed, and it does not matter
     hits = [
-        float(y[k, -1] >= -conformal_scale(torch.zeros(n), penalty[k, :-1], y[k, :-1], 0.9) * penalty[k, -1])
+        float(y[k, -1] >= -conformal_scale(torch.zeros(n), width[k, :-1], y[k, :-1]) * width[k, -1])
         for k in range(tables)
     ]
     share = sum(hits) / tables
     assert 0.9 - 0.015 < share < 0.9 + 1 / (n + 1) + 0.015
 
 
-def test_where_even_the_prediction_is_too_low_more_is_promised() -> None:
-    assert conformal_scale(torch.zeros(9), torch.full((9,), 2.0), torch.arange(9.0) + 1, 0.9) == -0.5
+def test_where_even_the_prediction_is_too_low_the_scale_is_negative() -> None:
+    assert conformal_scale(torch.zeros(9), torch.full((9,), 2.0), torch.arange(9.0) + 1) == -0.5
 
 
-def test_too_few_designs_promise_nothing() -> None:
-    with pytest.raises(DataError, match=r"90% coverage cannot be promised from 8 held-out designs(.|\n)*at least 9"):
-        conformal_scale(torch.zeros(8), torch.ones(8), torch.ones(8), 0.9)
-
-
-@pytest.mark.parametrize("width", [0.0, math.nan])
-def test_a_width_that_cannot_cover_says_so(width: float) -> None:
-    with pytest.raises(DataError, match="nothing can be promised that 90% of the held-out rewards keep"):
-        conformal_scale(torch.zeros(20), torch.full((20,), width), -torch.ones(20), 0.9)
+@pytest.mark.parametrize("width", [0.0, math.nan, math.inf])
+def test_no_scale_covers_without_a_width(width: float) -> None:
+    assert conformal_scale(torch.zeros(20), torch.full((20,), width), -torch.ones(20)) == math.inf
+    one = torch.full((20,), 1.0)
+    one[3] = width
+    assert conformal_scale(torch.zeros(20), one, -torch.ones(20)) == 1  # one of twenty may be missed
 
 
 def test_a_promise_by_hand() -> None:
@@ -231,11 +228,11 @@ def test_the_promise_is_that_of_the_designs_that_look_best() -> None:
     y = mean - (mean > 0.5) * 3 * torch.rand(500, generator=generator)
     found = Rehearsal(Beliefs(mean, mean, torch.ones(500)), y, 0.0)
     best = mean.topk(100).indices
-    assert sorted(found.liked().tolist()) == sorted(best.tolist())
+    assert sorted(found.liked.tolist()) == sorted(best.tolist())
     assert found.floor == 1
-    assert found.needs(0.0, 0.9) == conformal_scale(mean[best], torch.ones(100), y[best], 0.9)
-    assert found.needs(0.0, 0.9) == pytest.approx(2.7, abs=0.2)
-    assert found.needs(1.0, 0.9) == pytest.approx(found.needs(0.0, 0.9) / 2)
+    assert found.needs(0.0) == conformal_scale(mean[best], torch.ones(100), y[best])
+    assert found.needs(0.0) == pytest.approx(2.7, abs=0.2)
+    assert found.needs(1.0) == pytest.approx(found.needs(0.0) / 2)
 
 
 def test_a_few_designs_that_are_wrongly_sure_do_not_set_the_promise_of_all() -> None:
@@ -244,61 +241,99 @@ def test_a_few_designs_that_are_wrongly_sure_do_not_set_the_promise_of_all() -> 
     penalty[::9] = 0.001
     y = mean - torch.where(penalty < 1, 1.0, 0.5)
     found = Rehearsal(Beliefs(mean, penalty, penalty), y, 0.0)
-    assert found.needs(0.0, 0.9) == pytest.approx(1000)
-    assert found.needs(found.floor, 0.9) == pytest.approx(1 / found.floor, rel=0.01)
+    assert found.needs(0.0) == pytest.approx(1000, rel=1e-4)
+    assert found.needs(found.floor) == pytest.approx(1 / found.floor, rel=0.01)
 
 
-def test_the_most_pessimism_that_costs_nothing() -> None:
-    """The first half of the designs is liked and as good as it looks but for a few in doubt, which are worse.
+def test_no_more_is_promised_than_is_expected_and_nothing_of_what_is_no_number() -> None:
+    mean = torch.arange(20.0)
+    better = Rehearsal(Beliefs(mean, mean, torch.ones(20)), mean + 1, 0.0)
+    assert better.needs(1.0) < 0
+    assert Calibration(better, better).promise() == Promise(0.0, 1.0)
+    lost = Rehearsal(Beliefs(torch.full((20,), math.nan), mean, mean), mean, 0.0)
+    assert Calibration(better, lost).promise() is None
+    odd = torch.cat([torch.ones(19), torch.tensor([math.inf])])
+    assert Rehearsal(Beliefs(mean, mean, odd), mean, 0.0).floor == 1
 
-    Scales that pass over the doubtful are the best; larger ones pass over good designs too.
-    """
-    mean = torch.cat([torch.full((50,), 2.0), torch.full((50,), 1.0), torch.zeros(150)])
-    penalty = torch.cat([torch.linspace(0, 0.1, 40), torch.full((10,), 3.0), torch.zeros(200)])
-    y = mean.clone()
-    y[40:50] = -5.0
-    found = Rehearsal(Beliefs(mean, penalty, penalty), y, 0.0)
-    assert sorted(found.liked().tolist()) == list(range(50))
-    assert found.worth(0.0) == (pytest.approx(0.6), pytest.approx(float(y[:50].std()) / 50**0.5))
-    assert found.worth(1.0)[0] == pytest.approx(1.8)  # 40 good ones, and ten of the next best
-    assert found.harmless() == 8  # at 16 the good ones are doubted as much as 1: the others are as good
-    blind = Rehearsal(Beliefs(mean, penalty, torch.ones(250)), y, 0.0)  # a constant penalty chooses nothing
-    assert blind.harmless() == SCALES[-1]
-    harmful = Rehearsal(Beliefs(mean, penalty, mean), mean, 0.0)  # doubts the best most
+
+def doubtful(wrong: int = 10) -> Rehearsal:
+    """200 held out, of which 40 are delivered: the best by prediction, of which the ``wrong`` most doubted are bad."""
+    mean = torch.cat([torch.full((40,), 2.0), torch.ones(40), torch.zeros(120)]) + torch.linspace(0.01, 0, 200)
+    penalty = torch.cat([torch.linspace(0, 0.1, 40 - wrong), torch.full((wrong,), 3.0), torch.zeros(160)])
+    y = mean + 0.1 * torch.randn(200, generator=seeded())
+    y[40 - wrong : 40] -= 5
+    return Rehearsal(Beliefs(mean, penalty, penalty), y, 0.0)
+
+
+def test_the_choice_at_a_scale_by_hand() -> None:
+    found = doubtful()
+    assert found.chosen(0.0).nonzero().flatten().tolist() == list(range(40))
+    assert found.chosen(1.0).nonzero().flatten().tolist() == [*range(30), *range(40, 50)]
+    gain, error = found._difference(found.chosen(1.0), found.chosen(0.0))
+    new, old = found.y[40:50], found.y[30:40]
+    assert gain == pytest.approx(float((new.sum() - old.sum()) / 40), rel=1e-5)
+    centre = found.y[:50].mean()
+    assert error == pytest.approx(float(torch.cat([new, old]).sub(centre).square().sum().sqrt()) / 40, rel=1e-5)
+    assert found._difference(found.chosen(1.0), found.chosen(1.0)) == (0, 0)
+
+
+def test_pessimism_goes_as_far_as_it_chooses_no_worse_designs() -> None:
+    """At 1/2 the bad ones are passed over; at 16 good ones are, because they are doubted a little."""
+    assert doubtful().harmless() == 8
+    mean = doubtful().beliefs.mean
+    harmful = Rehearsal(Beliefs(mean, mean, mean), mean, 0.0)  # doubts the best most
     assert harmful.harmless() == 0.5
+    constant = Rehearsal(Beliefs(mean, mean, torch.ones(200)), mean, 0.0)  # chooses nothing, at any scale
+    assert constant.harmless() == SCALES[-1]
+
+
+@pytest.mark.parametrize("m", [12, 13, 40, 50, 60, 225])
+def test_pessimism_is_not_free_where_the_table_is_small(m: int) -> None:
+    """A penalty that doubts the best designs is seen to be harmful with few designs too."""
+    for seed in range(20):
+        mean = torch.randn(m, generator=seeded(seed))
+        y = mean + 0.3 * torch.randn(m, generator=seeded(seed + 100))
+        assert Rehearsal(Beliefs(mean, mean, (mean - mean.min()).square()), y, 0.0).harmless() <= 2
+
+
+def test_pessimism_ends_where_the_conservative_reward_is_a_bound() -> None:
+    """A penalty of 1 chooses nothing; what it is worth follows from how far the liked designs fall short: 2.5."""
+    mean = torch.arange(100.0)
+    part = Rehearsal(Beliefs(mean, mean, torch.ones(100)), mean - 2.5, 0.0)
+    found, spec = Calibration(part, part), LineSpec(c="auto")
+    assert part.harmless() == SCALES[-1]
+    assert found.scale(spec) == 2
+    sound = Rehearsal(part.beliefs, mean + 1, 0.0)
+    assert Calibration(sound, sound).scale(spec) == SCALES[0]
+    assert Calibration(sound, part).scale(spec) == 2
 
 
 def test_a_rehearsal_is_judged_where_it_matters() -> None:
     x = torch.randn(200, 2, generator=seeded())
     y = torch.randn(200, generator=seeded(1))
     whole = beliefs(Line(1.0), x)
-    found = Rehearsal(whole, y, 0.5).judge(Promise(2.5))
-    assert found["better"] == judge(whole.take(y > 0.5), y[y > 0.5], Promise(2.5))
+    found = Rehearsal(whole, y, 0.5).judge()
+    assert found["better"] == judge(whole.take(y > 0.5), y[y > 0.5])
     best = x[:, 0].topk(50).indices
-    assert found["liked"] == judge(whole.take(best), y[best], Promise(2.5))
-    assert set(Rehearsal(whole, y, 9.0).judge(None)) == {"liked"}  # nothing was better
+    assert found["liked"] == judge(whole.take(best), y[best])
+    assert found["liked"]["coverage"] is None  # the promise was made from these very designs
+    assert set(Rehearsal(whole, y, 9.0).judge()) == {"liked"}  # nothing was better
 
 
 def test_a_promise_from_data_finds_the_spread() -> None:
-    """Rewards spread twice as far as the penalty says, E|z| = .8: what is promised covers 90 and 80 % of others."""
+    """Rewards spread twice as far as the penalty says, E|z| = .8: what is promised covers 90 % of others."""
     found, fresh = calibrated(LineSpec(), table(20_000)), table(20_000, seed=7)
     believed = beliefs(Line(1.0), fresh.x)
     liked = believed.mean.topk(4_000).indices
-    for coverage in (0.9, 0.8):
-        promise = found.promise(coverage)
-        assert promise is not None
-        assert promise.floor == pytest.approx((2 / math.pi) ** 0.5, rel=0.05)
-        kept = judge(believed.take(liked), fresh.y[liked], promise)
-        assert kept["coverage"] == pytest.approx(coverage, abs=0.015)
+    promise = found.promise()
+    assert promise is not None
+    assert promise.floor == pytest.approx((2 / math.pi) ** 0.5, rel=0.05)
+    assert judge(believed.take(liked), fresh.y[liked], promise)["coverage"] == pytest.approx(0.9, abs=0.015)
 
 
 def test_a_scale_that_is_given_is_taken() -> None:
     assert calibrated(LineSpec(c=0.3), table(100)).scale(LineSpec(c=0.3)) == 0.3
     assert calibrated(PlainSpec(), table(100)).scale(PlainSpec()) == 1
-    found = calibrated(LineSpec(c="auto"), table(400))
-    assert found.lower is not None
-    assert found.whole is not None
-    assert found.scale(LineSpec(c="auto")) == min(found.lower.harmless(), found.whole.harmless())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -315,11 +350,11 @@ def test_the_promise_is_kept_on_a_table_that_is_not_cut(seed: int) -> None:
     oracle.fit(training, seeded())
     final = beliefs(oracle, test.x)
     liked = final.mean.topk(400).indices
-    promise = found.promise(0.9)
+    promise = found.promise()
     assert found.lower is not None
     assert promise is not None
     kept = judge(final.take(liked), test.y[liked], promise)["coverage"]
-    lower = Promise(found.lower.needs(promise.floor, 0.9), promise.floor)
+    lower = Promise(found.lower.needs(promise.floor), promise.floor)
     alone = judge(final.take(liked), test.y[liked], lower)["coverage"]
     assert kept is not None
     assert alone is not None
@@ -337,7 +372,7 @@ def test_a_table_that_cannot_be_rehearsed_can_still_be_used() -> None:
         assert found.lower is None
         assert reason in str(found.refused)
         assert found.scale(spec) == 1
-        assert found.promise(0.9) is None
+        assert found.promise() is None
         with pytest.raises(DataError, match=rf"c = 'auto' cannot be chosen(.|\n)*{reason}"):
             found.scale(spec.model_copy(update={"c": "auto"}))
 
@@ -350,20 +385,15 @@ def test_a_table_of_few_families_is_not_rehearsed() -> None:
     assert any("a quarter of the families is 2 designs" in str(reason) for reason in reasons)
 
 
-def test_a_coverage_that_cannot_be_promised_is_refused() -> None:
-    with pytest.raises(DataError, match=r"99% coverage(.|\n)*at least 99"):
-        calibrated(LineSpec(), table(200)).promise(0.99)
-
-
 def test_a_calibration_is_stored_whole() -> None:
     for data in (table(400), table(10)):
         found = calibrated(LineSpec(c="auto"), data)
         again = Calibration.from_state(found.state())
-        assert (again.refused, again.promise(0.9)) == (found.refused, found.promise(0.9))
+        assert (again.refused, again.promise()) == (found.refused, found.promise())
         for one, other in ((found.lower, again.lower), (found.whole, again.whole)):
             assert (one is None) == (other is None)
             if one is not None and other is not None:
-                assert one.judge(Promise(1.5)) == other.judge(Promise(1.5))
+                assert one.judge() == other.judge()
 
 
 def test_an_oracle_without_a_scale_stays_as_it_is() -> None:
