@@ -168,7 +168,7 @@ def estimator(spec: FineTuningSpec, opened: Tunable, oracle: Oracle, score: Scor
         )
     few = isinstance(space, Tokens) and space.length * (len(space.alphabet) - 1) <= MOST_SUBSTITUTIONS
     if spec.letter_gradient == "exact" or (spec.letter_gradient == "auto" and few):
-        device = opened.tuned.device
+        device = opened.parameters[0].device
         memory = Memory(score, space) if isinstance(space, Tokens) and Memory.holds(space, device) else None
         return Pathwise(spec, opened, lambda x: by_substitution(score, x, memory), price)
     return Pathwise(spec, opened, score, price)

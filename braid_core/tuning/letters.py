@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ class Memory:
     @staticmethod
     def holds(space: Tokens, device: torch.device) -> bool:
         """Whether it is worth it. On an accelerator to score is cheaper than to look up what is known already."""
-        return device.type == "cpu" and len(space.alphabet) ** space.length <= MOST_REMEMBERED
+        return device.type == "cpu" and space.length * math.log(len(space.alphabet)) <= math.log(MOST_REMEMBERED)
 
     def around(self, x: Float[Tensor, "b l v"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b l v"]]:
         """The scores of one-hot designs, and of all their single substitutions; their own where nothing is changed."""
