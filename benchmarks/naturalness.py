@@ -65,7 +65,7 @@ LIBRARIES = {
     "yeast promoters, the same families": Library(YeastPromoterSpec(), yeast_promoter.NEAR, siblings=True),
     "Shine–Dalgarno": Library(ShineDalgarnoSpec(), 0),
 }
-CONV = DenoiserSpec(kind="conv")
+CONV = DenoiserSpec(kind="conv", width=64, depth=5)
 BACKBONES: dict[str, PretrainingSpec] = {
     "masked": MaskedSpec(),
     "uniform": UniformSpec(),

@@ -1,9 +1,10 @@
-"""How good are the oracles, and does c = "auto" keep its word? Offline figures on four real data sets.
+"""How good are the oracles, and is what they promise kept? Offline figures on four real data sets.
 
 Each cell holds out a quarter of a data set, fits an oracle to the rest (the *offline* table of that cell: all of it, or
-the designs below its 80 % reward quantile), chooses c from this table alone, and looks at the held-out quarter: what is
-like the table, what is better than anything in it, and the 5 % that the oracle likes best, which stand for what a run
-delivers. Beside c = 1 and c = "auto" stands a constant below the prediction, chosen on the same designs as c.
+the designs below its 80 % reward quantile), makes its promise from this table alone, and looks at the held-out quarter:
+what is like the table, what is better than anything in it, and the 5 % that the oracle likes best, which stand for what
+a run delivers. Beside the promise stand the conservative reward at c = 1, and a constant below the prediction, chosen
+in the same way.
 
     python benchmarks/oracles.py run      # each cell in a process of its own; finished ones are kept in runs/oracles
     python benchmarks/oracles.py table    # prints Markdown from the finished cells
@@ -31,7 +32,8 @@ from braid_tasks import ShineDalgarnoSpec, TFBind8Spec, UTRSpec, YeastPromoterSp
 from torch import Tensor
 
 from braid_core.errors import DataError
-from braid_core.experiment.calibration import COVERAGE, LOWER, beliefs, judge, rehearse, with_scale
+from braid_core.experiment.calibration import LOWER, Calibration, rehearse, with_scale
+from braid_core.experiment.promise import Promise, beliefs, judge
 from braid_core.interfaces import LabelledDesigns, Log, Oracle, Posterior, Silent, Space, State, Streams
 from braid_core.nets.reward import RewardModel
 from braid_core.nets.spec import NetworkSpec
@@ -154,8 +156,10 @@ def cell(name: str, quantile: float, n: int, label: str, seed: int) -> dict[str,
 
     rehearsals = [rehearse(spec, offline, q, task.space, CPU, streams, Silent()) for q in (LOWER, 1.0)]
     plain = [replace(r, beliefs=replace(r.beliefs, penalty=torch.ones_like(r.y))) for r in rehearsals]
-    found["offset"] = max(r.scale(COVERAGE) for r in plain)
-    found["c"] = None if label == "single" else max(r.scale(COVERAGE) for r in rehearsals)
+    found["offset"] = max(r.needs(0.0) for r in plain)
+    promise = Calibration(*rehearsals).promise()
+    assert promise is not None
+    found["scale"] = None if label == "single" else promise.scale
     believed, y = beliefs(oracle, held_out.x), held_out.y
     liked = torch.zeros_like(y, dtype=torch.bool)
     liked[believed.mean.topk(round(LIKED * len(y))).indices] = True
@@ -165,9 +169,10 @@ def cell(name: str, quantile: float, n: int, label: str, seed: int) -> dict[str,
         if bool(rows.any()):
             constant = replace(believed, penalty=torch.ones_like(y)).take(rows)
             some = believed.take(rows)
-            found[part] = {"constant": judge(constant, y[rows], found["offset"])}
-            if found["c"] is not None:
-                found[part] |= {"c = 1": judge(some, y[rows], 1.0), "auto": judge(some, y[rows], found["c"])}
+            found[part] = {"constant": judge(constant, y[rows], Promise(found["offset"]))}
+            if found["scale"] is not None:
+                bounds = {"c = 1": Promise(1.0), "promised": promise}
+                found[part] |= {name: judge(some, y[rows], bound) for name, bound in bounds.items()}
     return found
 
 
@@ -242,7 +247,7 @@ def print_size(quantile: float, known: dict[str, list[dict[str, Any]]]) -> None:
     for label, cells in known.items():
         for bound, scale in (
             ("c = 1", "–"),
-            ("auto", mean(cells, "c")),
+            ("promised", mean(cells, "scale")),
             ("constant", mean(cells, "offset", unit=True)),
         ):
             if all(bound in found["liked"] for found in cells):

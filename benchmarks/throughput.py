@@ -58,8 +58,10 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 def backbone_of(preset: str, **options: Any) -> NetworkBackbone:
-    """The default backbone of a preset, untrained: what is drawn does not matter to the time."""
-    spec = MaskedSpec.model_validate({"network": DenoiserSpec.model_validate({"preset": preset}), **options})
+    """The backbone of a preset, untrained: what is drawn does not matter to the time. Small is 5 x 64 here."""
+    size = {"width": 64, "depth": 5} if preset == "small" else {}
+    network = DenoiserSpec.model_validate({"preset": preset, **size})
+    spec = MaskedSpec.model_validate({"network": network, "reveal": "one", **options})
     return spec.build(SPACE, CPU)
 
 

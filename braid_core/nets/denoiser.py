@@ -21,7 +21,7 @@ from braid_core.nets.unet import UNet
 SHORT = 100
 """Sequences up to this many letters are read by a perceptron, longer ones by convolutions."""
 SIZES = {  # (width, depth)
-    "small": {"mlp": (256, 2), "conv": (64, 5), "unet": (16, 1)},
+    "small": {"mlp": (256, 2), "conv": (32, 2), "unet": (16, 1)},
     "paper": {"mlp": (1024, 4), "conv": (256, 20), "unet": (128, 2)},
 }
 KERNEL = 9

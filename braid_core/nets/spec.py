@@ -44,7 +44,7 @@ class DenoiserSpec(Spec):
     )
     preset: Literal["small", "paper"] = Field(
         "small",
-        description="'small' trains on a processor: mlp 2 x 256, conv 5 x 64, unet 1 x 16. 'paper' has published sizes "
+        description="'small' trains on a processor: mlp 2 x 256, conv 2 x 32, unet 1 x 16. 'paper' has published sizes "
         "and wants a GPU: mlp 4 x 1024, conv 20 x 256, unet 2 x 128",
     )
     width: PositiveInt | None = Field(

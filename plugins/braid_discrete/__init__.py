@@ -19,10 +19,11 @@ class MaskedSpec(PretrainingSpec):
     """Masked diffusion over tokens."""
 
     type: str = "masked"
-    reveal: Literal["one", "parallel"] = Field(
-        "one",
+    reveal: Literal["auto", "one", "parallel"] = Field(
+        "auto",
         description="'one' reveals exactly one position a step, in random order (as many steps as letters; the tuned "
-        "optimum is then exactly reachable); 'parallel' lets every masked position be revealed independently",
+        "optimum is then exactly reachable); 'parallel' lets every masked position be revealed independently; 'auto': "
+        "'one' up to 100 letters, and 16 parallel steps for longer designs",
     )
     steps: PositiveInt | None = Field(None, description="sampling steps of 'parallel' (default: the number of letters)")
     temperature: PositiveFloat | None = Field(
@@ -33,7 +34,7 @@ class MaskedSpec(PretrainingSpec):
 
     @model_validator(mode="after")
     def _steps_apply(self) -> Self:
-        if self.steps is not None and self.reveal == "one":
+        if self.steps is not None and self.reveal != "parallel":
             raise ValueError(
                 "`steps` applies to reveal='parallel' only: 'one' takes as many steps as there are letters"
             )

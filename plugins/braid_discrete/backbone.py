@@ -13,16 +13,19 @@ from braid_discrete.uniform import Uniform
 
 FEWEST_STEPS = 32
 """Of a uniform chain whose spec leaves them open."""
+MOST_ONE_BY_ONE, STEPS = 100, 16
+"""Letters of the longest designs that are revealed one a step by default, and the steps of longer ones."""
 
 
 def masked(spec: MaskedSpec, space: Space, device: torch.device) -> NetworkBackbone:
     """An untrained backbone; ``out`` is letter logits ``(b, l, v)``. Its network needs no time (Ou et al. 2024)."""
     space = _tokens(space, "masked")
-    process: Process = (
-        OneByOne(space, spec.temperature)
-        if spec.reveal == "one"
-        else Parallel(space, spec.steps or space.length, spec.temperature)
-    )
+    automatic = spec.reveal == "auto"
+    process: Process
+    if spec.reveal == "one" or (automatic and space.length <= MOST_ONE_BY_ONE):
+        process = OneByOne(space, spec.temperature)
+    else:
+        process = Parallel(space, STEPS if automatic else spec.steps or space.length, spec.temperature)
     return NetworkBackbone(process, spec, device, timed=False)
 
 

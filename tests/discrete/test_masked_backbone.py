@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from braid_discrete import MaskedSpec
 from braid_discrete.exact import ExactChain
+from braid_discrete.masked import OneByOne, Parallel
 from torch import Tensor
 
 from braid_core.errors import DataError, UnsupportedError
-from braid_core.interfaces import Condition, ConditionSpec, Predict, Tokens
+from braid_core.interfaces import Condition, ConditionSpec, Predict, Process, Tokens
 from braid_core.nets.backbone import NetworkBackbone
 from braid_core.tuning.rollout import rollout
 from tests.checks import seeded
@@ -201,6 +203,14 @@ def test_the_gradients_estimator_changes_no_sample() -> None:
 
 
 def test_steps_belong_to_parallel_only() -> None:
-    with pytest.raises(ValueError, match="parallel"):
-        backbone(reveal="one", steps=5)
+    for reveal in ("one", "auto"):
+        with pytest.raises(ValueError, match="parallel"):
+            backbone(reveal=reveal, steps=5)
     assert backbone(reveal="parallel").process.steps == 3
+
+
+@pytest.mark.parametrize(("length", "chain", "steps"), [(3, OneByOne, 3), (100, OneByOne, 100), (101, Parallel, 16)])
+def test_long_designs_are_revealed_in_fewer_steps_by_default(length: int, chain: type[Process], steps: int) -> None:
+    process = MaskedSpec(network={"width": 8}).build(Tokens("ACGT", length), torch.device("cpu")).process
+    assert type(process) is chain
+    assert process.steps == steps
