@@ -21,15 +21,14 @@ MANY = 6
 
 
 def comparisons(bench: BenchResults) -> list[Comparison]:
-    """Every ``braid`` method against every ``strl`` method, on the tasks and seeds that both have finished."""
+    """Pessimism against none (:attr:`BenchResults.pairs`), on the tasks and seeds that both have finished."""
     table = bench.table()
     found: list[Comparison] = []
-    for a in bench.methods("braid"):
-        for b in bench.methods("strl"):
-            try:
-                found += compare(table, a, b)
-            except DataError:  # nothing shared yet: said by `answers`
-                continue
+    for a, b in bench.pairs:
+        try:
+            found += compare(table, a, b)
+        except DataError:  # nothing shared yet: said by `answers`
+            continue
     return found
 
 
@@ -45,11 +44,11 @@ def answers(bench: BenchResults, compared: Sequence[Comparison]) -> list[str]:
         return ["No cell with a true reward has finished, so there is nothing to tell."]
     paragraphs = [_leaders([part.group for part in judged])]
     names = titles(bench)
+    for a, b in bench.pairs:
+        own = [one for one in compared if (one.a, one.b) == (a, b)]
+        paragraphs.append(_compared(own, names) if own else f"{a} and {b} share no finished task and seed.")
     for a in bench.methods("braid"):
-        for b in bench.methods("strl"):
-            own = [one for one in compared if (one.a, one.b) == (a, b)]
-            paragraphs.append(_compared(own, names) if own else f"{a} and {b} share no finished task and seed.")
-        paragraphs.append(_promise(bench.methods("strl"), judged, a))
+        paragraphs.append(_promise([b for braid, b in bench.pairs if braid == a], judged, a))
     fewest = min((len(one.seeds) for one in compared), default=FEWEST)
     if fewest < FEWEST:
         claims = (
@@ -94,8 +93,11 @@ def _compared(own: Sequence[Comparison], names: Mapping[tuple[str, str], str]) -
         found = [one for one in own if one.verdict == verdict]
         if found:
             told = [_told(one, names[one.task, one.backbone], len(own) > MANY) for one in found]
-            parts.append(f"{verdict}{' to say' if verdict == VERDICTS[-1] else ''} on {_listed(told)}")
-    return f"{own[0].a} against {own[0].b}, by that median in sd of the offline rewards: {'; '.join(parts)}."
+            where = _listed(told) if len(found) <= MANY else f"{len(found)} of {_tasks(own)}"
+            parts.append(f"{verdict}{' to say' if verdict == VERDICTS[-1] else ''} on {where}")
+    mean = sum(one.mean for one in own) / len(own)
+    average = f", {signed(mean)} on average" if len(own) > 1 else ""
+    return f"{own[0].a} against {own[0].b}, by that median in sd of the offline rewards{average}: {'; '.join(parts)}."
 
 
 def _told(one: Comparison, title: str, brief: bool) -> str:

@@ -19,6 +19,9 @@ from braid_core.report.grouping import Group, group_of
 from braid_core.report.reading import DESIGN_COLUMNS, Run, read_run, record
 from braid_core.report.records import BenchManifest, CellFile, Failure, Labels, Manifest, Results
 
+SHOWN = 6
+"""Cells of a long list that are named; `braid bench --dry-run` names all."""
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -54,9 +57,21 @@ class BenchResults:
 
     def methods(self, objective: str) -> list[str]:
         """The labels of the methods with this objective, in the spec's order."""
+        return [label for label, kind in self._kinds("objective").items() if kind == objective]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every ``braid`` method with the ``strl`` methods that trust the same kind of oracle, or with all, if none."""
+        oracle, pairs = self._kinds("oracle"), []
+        for braid in self.methods("braid"):
+            every = self.methods("strl")
+            pairs += [(braid, b) for b in [b for b in every if oracle[b] == oracle[braid]] or every]
+        return pairs
+
+    def _kinds(self, part: str) -> dict[str, str]:
         given = self.manifest.spec.get("methods", {})
-        kinds = {label: str(method.get("objective", {}).get("type")) for label, method in given.items()}
-        return [label for label, kind in kinds.items() if kind.rpartition(":")[2] == objective]
+        kinds = {label: str(method.get(part, {}).get("type")) for label, method in given.items()}
+        return {label: kind.rpartition(":")[2] for label, kind in kinds.items()}
 
     def table(self) -> pd.DataFrame:
         """What ``experiment.compare`` needs of ``results.csv``: the median true reward of each row."""
@@ -99,9 +114,14 @@ def read_bench(folder: Path) -> BenchResults:
             failed.append((found.cell, found.error))
         else:
             cells.append((found.cell, _run(folder, path)))
-    missing = tuple(f"{why}: {', '.join(names)}" for why, names in absent.items())
+    missing = tuple(f"{why}: {_some(names)}" for why, names in absent.items())
     without = sum(run.designs.empty for _, run in cells)
     return BenchResults(folder, manifest, tuple(_parts(cells)), tuple(failed), missing, without)
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - SHOWN
+    return ", ".join(names) if rest <= 1 else f"{', '.join(names[:SHOWN])} and {rest} more"
 
 
 def _head(path: Path, key: str) -> CellFile | str:

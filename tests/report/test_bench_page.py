@@ -19,8 +19,10 @@ from braid_core.errors import StoreError
 from braid_core.experiment.compare import compare
 from braid_core.report import read_bench, write_bench_report
 from braid_core.report.bench_answer import answers, comparisons, titles
+from braid_core.report.bench_reading import BenchResults
 from braid_core.report.figures import differences, plots
 from braid_core.report.figures.promise import promise
+from braid_core.report.records import BenchManifest
 
 from .fabricate import Fake
 from .test_page import HOSTILE, parse
@@ -324,3 +326,31 @@ def test_a_damaged_manifest_is_told(content: str, tmp_path: Path) -> None:
         read_bench(tmp_path)
     with pytest.raises(StoreError, match="no bench"):
         read_bench(tmp_path / "absent")
+
+
+def test_pessimism_is_compared_with_the_same_oracle_where_there_is_such_a_method(tmp_path: Path) -> None:
+    methods = {
+        "STRL-A": ("strl", "bootstrap"),
+        "STRL-B": ("strl", "rkhs"),
+        "BRAID-B": ("braid", "mine:rkhs"),
+        "BRAID-C": ("braid", "gp"),
+    }
+    spec = {"methods": {m: {"objective": {"type": o}, "oracle": {"type": p}} for m, (o, p) in methods.items()}}
+    manifest = BenchManifest(spec=spec, cells={"a": "k"})
+    bench = BenchResults(tmp_path, manifest, (), (), (), 0)
+    assert bench.pairs == [("BRAID-B", "STRL-B"), ("BRAID-C", "STRL-A"), ("BRAID-C", "STRL-B")]
+
+
+def test_of_many_tasks_and_cells_the_answer_counts(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    for k in range(9):
+        for seed in range(2):
+            made.add(f"t{k}", "STRL", seed, median=0.5)
+            made.add(f"t{k}", "BRAID-Boot", seed, median=0.5 + STD * (k == 0))
+            made.cells[f"absent-{k}-{seed}"] = "k"
+    bench = read_bench(made.done())
+    text = " ".join(answers(bench, comparisons(bench)))
+    assert "BRAID-Boot against STRL, by that median in sd of the offline rewards, +0.11 on average: " in text
+    assert "not worse on 9 of 9 tasks." in text
+    (missing,) = bench.missing
+    assert missing.endswith("absent-2-1 and 12 more")
