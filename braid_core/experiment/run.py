@@ -28,6 +28,7 @@ from braid_core.experiment.results import design_table, results
 from braid_core.experiment.selection import Selection, halves, select
 from braid_core.experiment.selection import automatic as chooses_budget
 from braid_core.experiment.spec import RunSpec, parse_spec
+from braid_core.experiment.split import OFFLINE, Split
 from braid_core.experiment.store import METRICS, Stage, Store
 from braid_core.files import make_folder, write_atomic
 from braid_core.interfaces import (
@@ -81,6 +82,7 @@ def run(
         record["data"] = task.fingerprint()
         record["hooks"] = sorted(name for name, _ in manager.list_name_plugin() if ":" in name)
         write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
+        write_atomic(folder / OFFLINE, pipeline.split.packed(task.space))
         manager.hook.braid_run_started(spec=spec, folder=folder)
         record["seconds"] = _make_stages(pipeline, folder)
         found = _judge(pipeline, folder)
@@ -155,9 +157,8 @@ class Pipeline:
         return self.task.offline().to(self.device)
 
     @cached_property
-    def split(self) -> tuple[LabelledDesigns, LabelledDesigns]:
-        """What the oracle learns from, and what it is judged by."""
-        return self.task.offline().split(self.spec.holdout, self.streams.get("holdout"))
+    def split(self) -> Split:
+        return Split.of(self.task.offline(), self.spec.holdout, self.streams)
 
     def _inputs(self, kind: str, *upstream: Stage) -> dict[str, Any]:
         """All that determines a stage of ``kind``, beside its upstream stages."""
@@ -187,8 +188,8 @@ class Pipeline:
         """Rehearsals of the oracle; a later choice of c, or of what it should cover, needs no other ones."""
 
         def compute(log: Log) -> State:
-            training, _ = self.split
-            return calibrate(self.spec.oracle, training, self.task.space, self.device, self.streams, log).state()
+            known = self.split.training
+            return calibrate(self.spec.oracle, known, self.task.space, self.device, self.streams, log).state()
 
         return self.store.stage("calibration", self._oracle_inputs, compute)
 
@@ -211,7 +212,7 @@ class Pipeline:
         """The fitted oracle, whatever its scale, and its beliefs about the designs held out."""
 
         def compute(log: Log) -> State:
-            training, held_out = (part.to(self.device) for part in self.split)
+            training, held_out = (part.to(self.device) for part in (self.split.training, self.split.held_out))
             model = with_scale(self.spec.oracle, 1.0).build(self.task.space, self.device)
             model.fit(training, self.streams.get("oracle", self.device), log)
             state, believed = model.state(), State({"y": held_out.y, **beliefs(model, held_out.x).tensors()})

@@ -159,7 +159,7 @@ def test_held_out_designs_do_not_train_the_oracle_and_groups_stay_together(tmp_p
         spec = tiny(task=table, seed=seed, holdout=0.4)
         task = spec.task.build(seed)
         pipeline = Pipeline(spec, task, torch.device("cpu"), Store(tmp_path / "s", empty_manager()))
-        training, held_out = pipeline.split
+        training, held_out = pipeline.split.training, pipeline.split.held_out
         assert len(training) + len(held_out) == 10
         assert training.group is not None
         assert held_out.group is not None
@@ -177,7 +177,8 @@ def test_the_seed_draws_the_held_out_designs(tmp_path: Path) -> None:
         spec = tiny(seed=seed, **changes)
         store = Store(tmp_path, empty_manager())
         # One task for all seeds, so that only the split can differ.
-        values: list[float] = Pipeline(spec, tiny().task.build(0), torch.device("cpu"), store).split[1].y.tolist()
+        split = Pipeline(spec, tiny().task.build(0), torch.device("cpu"), store).split
+        values: list[float] = split.held_out.y.tolist()
         return values
 
     assert held_out(0) != held_out(1)

@@ -31,6 +31,7 @@ def table(path: Path, **options: Any) -> dict[str, Any]:
 def test_a_run_folder_is_complete(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
         "manifest.json",
+        "offline.csv.gz",
         "checkpoints",
         "metrics.jsonl",
         "designs.csv",
