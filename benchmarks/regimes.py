@@ -37,7 +37,8 @@ def load(path: Path = TABLE) -> pd.DataFrame:
     rows = pd.read_csv(path).rename(columns={"n": "delivered"})
     rows = rows[rows["method"].isin(METHODS)]
     spent = rows[rows["column"] == "raw"].set_index(["task", "method", "seed"])["kl"].rename("spent")
-    table = rows[(rows["column"] == "selected") & rows["truth_q50"].notna()].join(spent, on=["task", "method", "seed"])
+    kept = rows[(rows["column"] == "selected") & rows["truth_q50"].notna()]
+    table = kept.join(spent, on=["task", "method", "seed"]).copy()
     table[KEYS] = table["task"].str.extract(LABEL)
     table[KEYS[1:]] = table[KEYS[1:]].astype(int)
     unit = table["offline_std"]
