@@ -51,8 +51,8 @@ def load(path: Path = TABLE) -> pd.DataFrame:
 def paired(table: pd.DataFrame, oracle: str) -> pd.DataFrame:
     """BRAID less STRL, ``difference``, by regime and seed; where one of them collapsed there is nothing to compare."""
     full = table[table["delivered"] >= ENOUGH]
-    strl, braid = (full[full["method"] == method].set_index([*KEYS, "seed"]) for method in PAIRS[oracle])
-    found = braid.join(strl, rsuffix="_strl", how="inner").reset_index()
+    strl, braid = (full[full["method"] == method] for method in PAIRS[oracle])
+    found = braid.merge(strl, on=[*KEYS, "seed"], suffixes=("", "_strl"))
     return found.assign(difference=found["true"] - found["true_strl"])
 
 
