@@ -196,7 +196,7 @@ def test_without_run_folders_everything_but_single_designs_is_there(tmp_path: Pa
     with_runs = {plot.name for plot in plots(read_bench(folder).groups[0])}
     shutil.rmtree(folder / "runs")
     bench = read_bench(folder)
-    assert with_runs - {plot.name for plot in plots(bench.groups[0])} == {"predicted-vs-true"}
+    assert with_runs - {plot.name for plot in plots(bench.groups[0])} == {"logo", "predicted-vs-true"}
     text = write_bench_report(folder).read_text()
     assert "No run folder is here: figures of single designs" in text
     assert "<h3>Candidates</h3>" not in text

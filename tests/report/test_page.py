@@ -56,7 +56,7 @@ def test_the_page_is_whole_and_needs_no_network(make: Make, tmp_path: Path) -> N
     assert not {"script", "link", "img", "iframe"} & set(names)
     addresses = [value for _, attrs in tags.seen for name, value in attrs.items() if name.endswith(("href", "src"))]
     assert all(value and value.startswith("#") for value in addresses)
-    assert names.count("svg") == 5
+    assert names.count("svg") == 6
     assert "default-src 'none'" in text
     assert 'name="viewport"' in text
     assert "prefers-color-scheme:dark" in text
@@ -95,7 +95,7 @@ def test_hostile_input_is_shown_and_not_run(make: Make, tmp_path: Path) -> None:
 def test_plots_and_table_lie_beside_the_page(make: Make, tmp_path: Path) -> None:
     page = write_report([make()], tmp_path / "mine.html")
     beside = {path.name for path in (tmp_path / "mine_files").iterdir()}
-    plots = ("boxes", "predicted-vs-true", "frontier", "tuning-1")
+    plots = ("boxes", "logo", "predicted-vs-true", "frontier", "tuning-1")
     assert beside == {"summary.csv", *(f"tf-bind-8-{plot}.{kind}" for plot in plots for kind in ("png", "svg"))}
     assert set(pd.read_csv(tmp_path / "mine_files" / "summary.csv")["method"]) >= {"Random", "BRAID-bootstrap"}
     assert "mine_files/" in page.read_text()

@@ -191,9 +191,9 @@ def test_no_rehearsal_no_figure(make: Make) -> None:
 
 
 def test_methods_that_tune_nothing_have_no_curves(make: Make) -> None:
-    assert [plot.name for plot in plots(group(make(tuned=False)))] == ["boxes", "predicted-vs-true"]
+    assert [plot.name for plot in plots(group(make(tuned=False)))] == ["boxes", "logo", "predicted-vs-true"]
     names = [plot.name for plot in plots(group(make(label="Guidance", tuned=False)))]
-    assert names == ["boxes", "predicted-vs-true"]
+    assert names == ["boxes", "logo", "predicted-vs-true"]
 
 
 def test_long_names_are_folded_and_stay_different() -> None:

@@ -64,7 +64,8 @@ def heights(designs: list[str], alphabet: str, length: int, pad: str = "") -> Fl
 
     A pad is no letter: frequencies are those of the designs that reach the position, and it makes no design longer.
     """
-    letters = np.array([list(design.ljust(length, pad or " ")) for design in designs])
+    fit = [design for design in designs if len(design) <= length]  # what a damaged file says more is no design
+    letters = np.array([list(design.ljust(length, pad or " ")) for design in fit] or [[" "] * length])
     known = [letter for letter in alphabet if letter != pad]
     counts = np.stack([(letters == letter).sum(0) for letter in known], 1).astype(float)
     total = counts.sum(1, keepdims=True)
