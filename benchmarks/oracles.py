@@ -156,7 +156,7 @@ def cell(name: str, quantile: float, n: int, label: str, seed: int) -> dict[str,
 
     rehearsals = [rehearse(spec, offline, q, task.space, CPU, streams, Silent()) for q in (LOWER, 1.0)]
     plain = [replace(r, beliefs=replace(r.beliefs, penalty=torch.ones_like(r.y))) for r in rehearsals]
-    found["offset"] = max(r.needs(0.0) for r in plain)
+    found["offset"] = max(0.0, *(r.needs(0.0) for r in plain))
     promise = Calibration(*rehearsals).promise()
     assert promise is not None
     found["scale"] = None if label == "single" else promise.scale

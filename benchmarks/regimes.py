@@ -9,6 +9,7 @@ same path KL, in standard deviations of the offline rewards.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from itertools import product
@@ -39,6 +40,7 @@ def load(path: Path = TABLE) -> pd.DataFrame:
     spent = rows[rows["column"] == "raw"].set_index(["task", "method", "seed"])["kl"].rename("spent")
     kept = rows[(rows["column"] == "selected") & rows["truth_q50"].notna()]
     table = kept.join(spent, on=["task", "method", "seed"]).copy()
+    table["c"] = [scale(path.parent, *row) for row in zip(table["task"], table["method"], table["seed"], strict=True)]
     table[KEYS] = table["task"].str.extract(LABEL)
     table[KEYS[1:]] = table[KEYS[1:]].astype(int)
     unit = table["offline_std"]
@@ -46,6 +48,12 @@ def load(path: Path = TABLE) -> pd.DataFrame:
     for name in ("gap", "slack", "pinball", "pinball_offset"):
         table[name] /= unit
     return table
+
+
+def scale(folder: Path, task: str, method: str, seed: int) -> float:
+    """The scale of the penalty that a cell was tuned with."""
+    (path,) = (folder / "cells").glob(f"{task}--*--{method}--seed{seed}.json")
+    return float(json.loads(path.read_text())["oracle"]["c"])
 
 
 def paired(table: pd.DataFrame, oracle: str) -> pd.DataFrame:
@@ -57,11 +65,14 @@ def paired(table: pd.DataFrame, oracle: str) -> pd.DataFrame:
 
 
 def slices(pair: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The cells of ``pair``: all, along each axis of the map, and by whether STRL promises too much."""
+    """The cells of ``pair``: all, along each axis of the map, by c, and by whether STRL predicts too much."""
     yield "all", pair
     for key, values in (("landscape", NAMES), ("n", SIZES), ("cap", (60, 95)), ("noise", (0, 1))):
         for value in values:
             yield f"{NAMES.get(str(value), f'{key} {value}')}", pair[pair[key] == value]
+    yield "c up to ½", pair[pair["c"] <= 0.5]
+    yield "c = 1", pair[pair["c"] == 1]
+    yield "c of 2 and more", pair[pair["c"] >= 2]
     yield "predicted > true with STRL", pair[pair["gap_strl"] > 0]
     yield "predicted ≤ true with STRL", pair[pair["gap_strl"] <= 0]
 
@@ -82,14 +93,17 @@ def print_slices(table: pd.DataFrame) -> None:
     pairs = [paired(table, oracle) for oracle in PAIRS]
     for parts in zip(*map(slices, pairs), strict=True):
         print(f"| {parts[0][0]} | {' | '.join(told(part['difference']) for _, part in parts)} |")
-    tests = [signed_rank(pair.groupby(KEYS)["difference"].mean().to_numpy()) for pair in pairs]
-    print("\nMeans of regimes, Wilcoxon's signed-rank test, two-sided: ", end="")
-    print(", ".join(f"{oracle} p = {p:.2g}" for oracle, p in zip(PAIRS, tests, strict=True)) + ".\n")
+    over = []
+    for oracle, pair in zip(PAIRS, pairs, strict=True):
+        means = pair.groupby(KEYS)["difference"].mean()
+        below, p = int((means < 0).sum()), signed_rank(means.to_numpy())
+        over.append(f"{oracle} median {means.median():+.2f}, {below} of {len(means)} below 0, signed-rank p = {p:.2g}")
+    print(f"\nOver the means of regimes: {'; '.join(over)}.\n")
 
 
 def print_promises(table: pd.DataFrame) -> None:
-    """What is promised, and STRL's prediction less the best constant in hindsight; means of regimes."""
-    heads = ("coverage: mean, least", "within .85–.97", "below", "slack", "pinball", "of the best constant")
+    """What is promised, and each method's own prediction less the best constant in hindsight; means of regimes."""
+    heads = ("coverage: mean, least", "within .85–.97", "below", "slack", "pinball", "of its best constant")
     print(f"| method | cap, noise | {' | '.join(heads)} |\n|---|---|{'---|' * len(heads)}")
     for method, (cap, noise) in product(METHODS, LABELS):
         part = table[(table["method"] == method) & (table["cap"] == cap) & (table["noise"] == noise)]

@@ -47,7 +47,8 @@ class Rehearsal:
     def chosen(self, c: float) -> Tensor:
         """Which of the held-out designs would be chosen by their conservative reward at scale ``c``, as a mask."""
         n = min(len(self.y) // 2, max(FEWEST_CHOSEN, round(DELIVERED * len(self.y))))
-        best = self.beliefs.conservative(c).topk(n).indices
+        score = self.beliefs.conservative(c) if c else self.beliefs.mean  # 0 times an infinite penalty is no number
+        best = torch.where(score.isnan(), -torch.inf, score).topk(n).indices
         return torch.zeros_like(self.y, dtype=torch.bool).index_fill(0, best, True)
 
     def harmless(self) -> float:
@@ -150,7 +151,7 @@ class Calibration:
 
         "auto" is as much pessimism as costs nothing that the table could tell: the largest scale that is harmless in
         both rehearsals, up to the one at which the conservative reward is a bound that nine in ten of the liked designs
-        keep. More than that is never of use: the regret of pessimism is bounded where |r̂ − r| ≤ ĝ. Raises
+        keep: the argument for pessimism asks for no more than a bound. At least the smallest of the scales. Raises
         :class:`DataError` for "auto" without rehearsals.
         """
         if not isinstance(spec, ScaledOracleSpec):

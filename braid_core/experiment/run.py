@@ -185,13 +185,14 @@ class Pipeline:
 
     @cached_property
     def calibration(self) -> Stage:
-        """Rehearsals of the oracle; a later choice of c, or of what it should cover, needs no other ones."""
+        """Rehearsals of the oracle; a later choice of c, needs no other ones."""
 
         def compute(log: Log) -> State:
             known = self.split.training
             return calibrate(self.spec.oracle, known, self.task.space, self.device, self.streams, log).state()
 
-        return self.store.stage("calibration", self._oracle_inputs, compute)
+        inputs = {**self._oracle_inputs, "rehearsal": source_hash("calibration", "promise")}
+        return self.store.stage("calibration", inputs, compute)
 
     @cached_property
     def rehearsed(self) -> Calibration:

@@ -43,12 +43,6 @@ class RunSpec(Spec):
     holdout: float = Field(
         0.1, gt=0, lt=1, description="share of the offline designs that judge the oracle instead of training it"
     )
-    coverage: float = Field(
-        0.9,
-        gt=0.5,
-        lt=1,
-        description="share of the designs that should be at least as good as promised",
-    )
     designs: PositiveInt = Field(128, description="designs delivered in each column of the report")
     pool: PositiveInt = Field(1024, description="draws among which the selected designs are chosen")
 

@@ -57,21 +57,21 @@ class BenchResults:
 
     def methods(self, objective: str) -> list[str]:
         """The labels of the methods with this objective, in the spec's order."""
-        return [label for label, kind in self._kinds("objective").items() if kind == objective]
+        types = self._types("objective")
+        return [label for label, name in types.items() if name.rpartition(":")[2] == objective]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """Every ``braid`` method with the ``strl`` methods that trust the same kind of oracle, or with all, if none."""
-        oracle, pairs = self._kinds("oracle"), []
+        """Every ``braid`` method with the ``strl`` methods of the same oracle, or with all, if there is none."""
+        oracle, pairs = self._types("oracle"), []
         for braid in self.methods("braid"):
             every = self.methods("strl")
             pairs += [(braid, b) for b in [b for b in every if oracle[b] == oracle[braid]] or every]
         return pairs
 
-    def _kinds(self, part: str) -> dict[str, str]:
+    def _types(self, part: str) -> dict[str, str]:
         given = self.manifest.spec.get("methods", {})
-        kinds = {label: str(method.get(part, {}).get("type")) for label, method in given.items()}
-        return {label: kind.rpartition(":")[2] for label, kind in kinds.items()}
+        return {label: str(method.get(part, {}).get("type")) for label, method in given.items()}
 
     def table(self) -> pd.DataFrame:
         """What ``experiment.compare`` needs of ``results.csv``: the median true reward of each row."""

@@ -287,6 +287,15 @@ def test_pessimism_goes_as_far_as_it_chooses_no_worse_designs() -> None:
     assert constant.harmless() == SCALES[-1]
 
 
+def test_designs_in_endless_doubt_are_chosen_by_nothing_but_their_prediction() -> None:
+    mean = torch.arange(100.0)
+    penalty = torch.where(mean > 94, torch.inf, 0.0)
+    found = Rehearsal(Beliefs(mean, mean, penalty), mean, 0.0)
+    assert found.chosen(0.0).nonzero().flatten().tolist() == list(range(80, 100))
+    assert found.chosen(1.0).nonzero().flatten().tolist() == list(range(75, 95))
+    assert found.harmless() == 0
+
+
 @pytest.mark.parametrize("m", [12, 13, 40, 50, 60, 225])
 def test_pessimism_is_not_free_where_the_table_is_small(m: int) -> None:
     """A penalty that doubts the best designs is seen to be harmful with few designs too."""

@@ -80,6 +80,15 @@ def test_a_promise_worked_by_hand() -> None:
     )
 
 
+def test_promises_that_are_no_numbers_are_passed_over() -> None:
+    predicted, truth = torch.full((3,), 2.0), torch.tensor([1.5, 0.5, 3.0])
+    found = promise(predicted, torch.tensor([1.0, 1.0, -torch.inf]), truth)
+    assert (found["coverage"], found["slack"]) == (0.5, 0.0)
+    nothing = promise(predicted, torch.full((3,), NAN), truth)
+    assert (nothing["coverage"], nothing["slack"], nothing["pinball"]) == (None, None, None)
+    assert nothing["pinball_offset"] is not None
+
+
 def test_no_offset_is_better_than_the_one_in_hindsight() -> None:
     generator = torch.Generator().manual_seed(0)
     predicted, truth = torch.randn(2, 40, generator=generator).double()

@@ -53,6 +53,12 @@ def test_the_reopened_run_believes_what_the_run_believed(finished: Path) -> None
         assert both[figure].to_numpy() == pytest.approx(both[f"{figure}_then"].to_numpy(), rel=1e-5)
 
 
+@pytest.mark.parametrize("damage", ["{", "{}", '{"oracle": {"c": 1.0}}', '{"oracle": {"c": 1.0, "promise": {"q": 1}}}'])
+def test_without_what_was_chosen_a_run_is_damaged(copy: Path, damage: str) -> None:
+    (copy / "results.json").write_text(damage)
+    assert "results.json is damaged" in refused(copy)
+
+
 def test_a_run_can_be_moved_and_needs_neither_store_nor_data(tmp_path: Path) -> None:
     table = table_file(tmp_path)
     folder = run(tiny(task={"type": "table", "path": str(table)}), tmp_path / "out")

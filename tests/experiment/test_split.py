@@ -47,4 +47,6 @@ def test_a_run_keeps_its_split(tmp_path: Path) -> None:
     known = dict(zip(task.space.decode(task.offline().x), task.offline().y.tolist(), strict=True))
     assert set(table["design"]) == set(known)
     assert list(table["y"]) == [float(f"{known[design]:.9g}") for design in table["design"]]
-    assert table["held_out"].sum() == 6  # as the oracle's figures say
+    split = Split.of(task.offline(), tiny().holdout, Streams(0))
+    assert list(table.loc[table["held_out"], "design"]) == task.space.decode(split.held_out.x)
+    assert len(split.held_out) == 6  # as the oracle's figures say

@@ -332,8 +332,8 @@ def test_pessimism_is_compared_with_the_same_oracle_where_there_is_such_a_method
     methods = {
         "STRL-A": ("strl", "bootstrap"),
         "STRL-B": ("strl", "rkhs"),
-        "BRAID-B": ("braid", "mine:rkhs"),
-        "BRAID-C": ("braid", "gp"),
+        "BRAID-B": ("braid", "rkhs"),
+        "BRAID-C": ("braid", "mine:rkhs"),  # another one of the same name
     }
     spec = {"methods": {m: {"objective": {"type": o}, "oracle": {"type": p}} for m, (o, p) in methods.items()}}
     manifest = BenchManifest(spec=spec, cells={"a": "k"})

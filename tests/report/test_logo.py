@@ -11,7 +11,7 @@ import pytest
 from matplotlib.patches import PathPatch
 
 from braid_core.report import group_runs, read_runs
-from braid_core.report.figures.logo import heights, logo
+from braid_core.report.figures.logo import heights, logo, turned
 
 from .fabricate import edit
 
@@ -36,6 +36,12 @@ def test_a_pad_is_no_letter() -> None:
     found = heights(["AC", "A-", "A"], "AC-", 2, "-")
     assert found.tolist() == [[1, 0], [0, 1]]  # of two letters; the second position is that of one design
     assert heights(["A-"], "AC-", 2, "-")[1].tolist() == [0, 0]
+
+
+def test_two_strands_of_a_molecule_are_one() -> None:
+    assert turned(["AACC", "GGTT", "AACC", "GGTT"], "ACGT") == ["AACC"] * 4
+    assert turned(["AAAC", "GTTT", "GTTA"], "ACGT") == ["AAAC", "AAAC", "TAAC"]
+    assert turned(["GUUU", "AAAC"], "ACGU") == ["GUUU", "GUUU"]
 
 
 def test_a_row_for_each_method_and_for_the_pretrained_model(make: Make) -> None:

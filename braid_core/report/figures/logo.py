@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
@@ -31,12 +34,13 @@ def logo(group: Group) -> Plot | None:
     space, designs = group.members[0].run.manifest.space, group.designs()
     if space.get("kind") != "Tokens" or not 0 < int(space.get("length", 0)) <= LONGEST:
         return None
-    alphabet, pad = str(space["alphabet"]), str(space.get("pad") or "")
+    alphabet, pad, strands = str(space["alphabet"]), str(space.get("pad") or ""), bool(space.get("symmetries"))
     bits: dict[str, Float[np.ndarray, "l v"]] = {}
     for method in (m for m in group.methods if m.startswith("Pretrained") or m in group.own):
         own = designs[(designs["method"] == method) & (designs["column"] == group.column_of(method))]
-        if len(own):
-            bits[method] = heights([str(design) for design in own["design"]], alphabet, int(space["length"]), pad)
+        texts = [str(design) for design in own["design"]]
+        if texts:
+            bits[method] = heights(turned(texts, alphabet) if strands else texts, alphabet, int(space["length"]), pad)
     if not bits:
         return None
     most = max(float(height.sum(1).max()) for height in bits.values()) or 1.0
@@ -55,7 +59,7 @@ def logo(group: Group) -> Plot | None:
         "The letters of the designs that each method is judged by. A stack is as high as its position is certain, in "
         "bits (all letters equally often: 0), and letters share it as they occur. Where all methods agree with "
         "Pretrained, the pretraining set speaks; where the stacks are full, designs have become alike."
-    )
+    ) + (" Of each molecule the strand is shown that is more like the others." if strands else "")
     return Plot("logo", figure, caption, f"Sequence logos of {', '.join(bits)}")
 
 
@@ -73,6 +77,23 @@ def heights(designs: list[str], alphabet: str, length: int, pad: str = "") -> Fl
     entropy = -(share * np.log2(np.where(share > 0, share, 1))).sum(1, keepdims=True)
     found: Float[np.ndarray, "l v"] = share * np.where(total > 0, np.log2(len(known)) - entropy, 0)
     return found
+
+
+def turned(designs: list[str], alphabet: str, rounds: int = 5) -> list[str]:
+    """Each design, or its reverse complement, whichever is more like the others: as they come, half of the designs
+    of one molecule would blur the other half. ``alphabet`` is ACGT or ACGU; starts from the first design."""
+    complement = str.maketrans(alphabet, alphabet[::-1])
+    strands = [(design, design[::-1].translate(complement)) for design in designs]
+    like: Sequence[Mapping[str, float]] = [{letter: 1} for letter in designs[0]]
+    chosen = designs
+    for _ in range(rounds):
+        chosen = [max(pair, key=lambda strand: _agreement(strand, like)) for pair in strands]
+        like = [Counter(column) for column in zip(*chosen, strict=False)]
+    return chosen
+
+
+def _agreement(design: str, like: Sequence[Mapping[str, float]]) -> float:
+    return sum(share.get(letter, 0.0) for letter, share in zip(design, like, strict=False))
 
 
 def _draw(axes: Axes, bits: Float[np.ndarray, "l v"], alphabet: str) -> None:
