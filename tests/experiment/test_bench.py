@@ -172,7 +172,7 @@ def test_a_damaged_cell_is_made_again(damage: str, copy: Path, undisturbed: Path
 
 
 def test_changed_code_makes_cells_due(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_cell, "_measures", lambda: "edited")
+    monkeypatch.setattr(bench_cell, "source_hash", lambda *_: "edited")
     made = Bench(tiny_bench(), copy)
     assert {made.state(cell) for cell in made.cells} == {"outdated"}
 
