@@ -185,7 +185,7 @@ class Pipeline:
 
     @cached_property
     def calibration(self) -> Stage:
-        """Rehearsals of the oracle; a later choice of c, needs no other ones."""
+        """Rehearsals of the oracle; a later choice of c needs no other ones."""
 
         def compute(log: Log) -> State:
             known = self.split.training
