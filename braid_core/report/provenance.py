@@ -9,7 +9,7 @@ from typing import Any
 
 from braid_core.report.grouping import Group, Member
 from braid_core.report.numbers import UNKNOWN, duration, number
-from braid_core.report.records import Judged
+from braid_core.report.records import Judged, PromiseFacts
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ def _oracles(group: Group) -> list[tuple[str, ...]]:
     for member in group.members:
         facts = member.run.results.oracle
         if facts:
-            which = (str(member.seed), number(facts.c, 2))
+            promise = facts.promise or PromiseFacts()
+            scales = (number(facts.c, 2), number(promise.scale, 2), number(promise.floor))
+            which = (str(member.seed), *scales)
             parts = {"at random": facts, "of these, liked best": facts.liked}
             if facts.lower:
                 parts |= {"better than all seen": facts.lower.better, "liked by who saw less": facts.lower.liked}
