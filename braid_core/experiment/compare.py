@@ -16,6 +16,10 @@ from braid_core.errors import DataError, nearest
 
 MARGIN = 0.1
 """A difference of so many standard deviations of the offline rewards is none."""
+ENOUGH = 0.5
+"""The least share of the designs asked for that a method must deliver, each counted once, to be compared."""
+FEWEST_SPREAD = 5
+"""Seeds from which on there is an interval: a bootstrap of fewer covers .48 (two) to .84 of the truth, not .95."""
 FEWEST = 8
 """Seeds from which on a method may be called better: with 5, the smallest two-sided p of Wilcoxon's test is .0625."""
 LEVEL = 0.05
@@ -28,7 +32,7 @@ ENUMERATED = 16
 class Comparison:
     """Method ``a`` against ``b`` on one task and backbone; differences in standard deviations of the offline rewards.
 
-    ``low`` and ``high``: the 95 % interval of the mean, None with fewer than two seeds. ``p``: Wilcoxon's signed-rank
+    ``low`` and ``high``: the 95 % interval of the mean, None with fewer than five seeds. ``p``: Wilcoxon's signed-rank
     test, exact, two-sided; ``p_holm``: adjusted for all comparisons made together.
     """
 
@@ -64,13 +68,15 @@ def compare(
 ) -> list[Comparison]:
     """``a`` against ``b`` on every task and backbone of a bench's results, on the seeds that both have.
 
-    ``metric``: a column of the table in the task's units. Raises :class:`DataError` for a name that is not in it, and
-    where no seed is shared.
+    ``metric``: a column of the table in the task's units. Rows with fewer than half of the designs asked for (``n`` and
+    ``shortfall``) do not count: the best few of a generator that has collapsed are no column of designs. Raises
+    :class:`DataError` for a name that is not in it, and where no seed is shared.
     """
     _known("column", metric, table.columns)
     for method in (a, b):
         _known("method", method, table["method"].unique())
-    rows = table[(table["column"] == column) & table[metric].notna()]
+    full = table["n"] >= ENOUGH * (table["n"] + table["shortfall"].fillna(0))
+    rows = table[(table["column"] == column) & table[metric].notna() & full]
     found = []
     for (task, backbone), part in rows[rows["method"] == a].groupby(["task", "backbone"], sort=False, dropna=False):
         other = rows[(rows["method"] == b) & (rows["task"] == task)]
@@ -82,7 +88,8 @@ def compare(
     if not found:
         raise DataError(
             f"{a!r} and {b!r} share no task and seed with {metric!r} in column {column!r}",
-            fix="compare methods of one bench, in a column that both have",
+            why=f"rows with fewer than {ENOUGH:.0%} of the designs asked for do not count",
+            fix="compare methods of one bench, in a column that both fill",
         )
     tests = [signed_rank(differences) for _, _, differences in found]
     comparisons = []
@@ -100,9 +107,12 @@ def _known(kind: str, name: str, names: Iterable[str]) -> None:
 
 
 def interval(differences: Float[np.ndarray, " n"]) -> tuple[float, float] | tuple[None, None]:
-    """The 95 % percentile bootstrap interval of the mean (Efron 1979); always the same for the same differences."""
+    """The 95 % percentile bootstrap interval of the mean (Efron 1979); always the same for the same differences.
+
+    It is optimistic with few: of normal differences it covers .84 with five and .89 with eight.
+    """
     n = len(differences)
-    if n < 2:
+    if n < FEWEST_SPREAD:
         return None, None
     rows = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     low, high = np.quantile(differences[rows].mean(1), (0.025, 0.975))

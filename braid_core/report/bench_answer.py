@@ -42,11 +42,15 @@ def answers(bench: BenchResults, compared: Sequence[Comparison]) -> list[str]:
     judged = [part for part in bench.parts if part.group.task.has_truth]
     if not judged:
         return ["No cell with a true reward has finished, so there is nothing to tell."]
-    paragraphs = [_leaders([part.group for part in judged])]
+    paragraphs = [_leaders([part.group.paired() for part in judged])]
     names = titles(bench)
     for a, b in bench.pairs:
         own = [one for one in compared if (one.a, one.b) == (a, b)]
-        paragraphs.append(_compared(own, names) if own else f"{a} and {b} share no finished task and seed.")
+        paragraphs.append(
+            _compared(own, names)
+            if own
+            else f"{a} and {b} share no task and seed that both have finished with enough designs."
+        )
     for a in bench.methods("braid"):
         paragraphs.append(_promise([b for braid, b in bench.pairs if braid == a], judged, a))
     fewest = min((len(one.seeds) for one in compared), default=FEWEST)
@@ -64,7 +68,7 @@ def answers(bench: BenchResults, compared: Sequence[Comparison]) -> list[str]:
 
 
 def _leaders(groups: Sequence[Group]) -> str:
-    """Per task, the method under study with the highest median, and the next."""
+    """Per task, the method under study with the highest median, and the next; those that look alike lead together."""
     said, silent, first = [], [], Counter[str]()
     for group in groups:
         found = scores(group, MEDIAN)
@@ -75,7 +79,7 @@ def _leaders(groups: Sequence[Group]) -> str:
             above = [m for m in found if is_reference(m) and found[m] >= found[ranked[0]]]
             below = f", none above {max(above, key=found.__getitem__)}" if above else ""
             said.append(f"on {group.title} {', then '.join(told)}{below}")
-            first[ranked[0]] += 1
+            first[_listed([m for m in ranked if number(found[m], places) == number(found[ranked[0]], places)])] += 1
         else:
             silent.append(group.title)
     rest = f"No method delivered enough designs to be judged on {_listed(silent)}." if silent else ""
@@ -152,7 +156,11 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def medians(groups: Sequence[Group]) -> pd.DataFrame:
-    """Median true reward of the judged designs as text, mean ± sd over seeds: a row a task, a column a method."""
+    """Median true reward of the judged designs as text, mean ± sd over the seeds that all methods have.
+
+    One row per task, one column per method.
+    """
+    groups = [group.paired() for group in groups]
     methods = list(dict.fromkeys(method for group in groups for method in group.methods))
     rows = []
     for group in groups:

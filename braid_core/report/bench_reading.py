@@ -74,16 +74,16 @@ class BenchResults:
         return {label: str(method.get(part, {}).get("type")) for label, method in given.items()}
 
     def table(self) -> pd.DataFrame:
-        """What ``experiment.compare`` needs of ``results.csv``: the median true reward of each row."""
+        """What ``experiment.compare`` needs of ``results.csv``: the median true reward of each row, and of how many."""
         rows = [
             {"task": part.task, "backbone": part.backbone, "method": entry.method, "column": entry.column}
             | {"seed": entry.seed, "truth_q50": entry.row.truth.q50 if entry.row.truth else None}
-            | {"offline_std": deviations[entry.seed]}
+            | {"offline_std": deviations[entry.seed], "n": entry.row.n, "shortfall": entry.row.shortfall}
             for part in self.parts
             for deviations in [{member.seed: member.run.results.task.offline.std for member in part.group.members}]
             for entry in part.group.entries
         ]
-        columns = ["task", "backbone", "method", "column", "seed", "truth_q50", "offline_std"]
+        columns = ["task", "backbone", "method", "column", "seed", "truth_q50", "offline_std", "n", "shortfall"]
         return pd.DataFrame(rows, columns=columns).astype({"truth_q50": float, "offline_std": float})
 
 

@@ -11,7 +11,7 @@ from braid_core.report.numbers import number, percent
 from braid_core.report.reading import Run
 
 DISTINCT = 0.5
-"""The least share of distinct designs among raw draws."""
+"""The least share of distinct designs among raw draws, where these do not fill the column of selected ones."""
 DIVERSE = 0.1
 """The least diversity of raw draws, in units of the pretrained model's."""
 
@@ -37,7 +37,8 @@ def _faults(run: Run) -> list[str]:
         rows.get(key) for key in ((run.results.label, "raw"), ("Pretrained", "raw"), (run.results.label, "selected"))
     )
     faults = []
-    if own and own.unique is not None and own.unique < DISTINCT:
+    full = selected is not None and not selected.shortfall  # in a small space even good draws repeat
+    if own and own.unique is not None and own.unique < DISTINCT and not full:
         faults.append(f"only {percent(own.unique)} of its draws are distinct")
     if own and start and own.diversity is not None and own.diversity < DIVERSE * (start.diversity or 0):
         faults.append("its draws are less than a tenth as diverse as the pretrained model's")

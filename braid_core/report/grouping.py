@@ -8,18 +8,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from braid_core.experiment.compare import ENOUGH
 from braid_core.report.reading import Run
 from braid_core.report.records import REFERENCES, Row, Stats, TaskFacts
 
 ORDER = (*REFERENCES, "Best-of-N", "DDOM", "Guidance", "STRL", "BRAID-Boot", "BRAID-Bonus", "BRAID")
 """The order of the paper's figures, by how names begin; methods it does not know follow at the end."""
-ENOUGH = 0.5
-"""The least share of the designs asked for that a method must deliver, each counted once, to be compared."""
 SHARED_SPEC = ("seed", "device", "task", "name", "spec_version", "folder")
 """Fields of a run's spec that do not tell two settings of a method apart."""
 
@@ -116,6 +115,15 @@ class Group:
     def complete(self, method: str) -> bool:
         """Whether ``method`` delivered enough designs in every seed to be compared."""
         return is_reference(method) or all(entry.complete for entry in self.judged(method))
+
+    def paired(self) -> Group:
+        """The same with only the seeds that every method under study has, if there are any: means then compare."""
+        having = [{entry.seed for entry in self.entries if entry.method == method} for method in self.own]
+        shared = set.intersection(*having) if having else set()
+        if not shared or shared == set(self.seeds):
+            return self
+        members = tuple(member for member in self.members if member.seed in shared)
+        return replace(self, members=members, entries=tuple(e for e in self.entries if e.seed in shared))
 
     def designs(self) -> pd.DataFrame:
         """The delivered designs of every run under reported names, with a ``seed`` column; references once a seed."""

@@ -36,7 +36,7 @@ GLOSSARY = (
     ("median, max, mean", "true reward of the delivered designs; the maximum is mostly luck, so judge by the median"),
     ("predicted", "what the oracle expects"),
     ("conservative", "predicted minus the penalty for what the oracle does not know"),
-    ("gap", "predicted minus true: positive means that the oracle promised too much"),
+    ("gap", "predicted minus true: positive means that the oracle predicted too much"),
     ("promised", "what 90\u00a0% of the designs should reach, by rehearsals on the offline data"),
     ("coverage", "share of designs that are at least as good as promised"),
     ("naturalness", "correlation of 3-letter frequencies with those of natural designs that were held out"),

@@ -21,6 +21,11 @@ def number(value: float | None, places: int = 3) -> str:
     return f"{round(value, places) + 0.0:.{places}f}".replace("-", "−")
 
 
+def significant(value: float | None) -> str:
+    """``value`` to three digits, without zeros that say nothing: for scales that lie powers of two apart."""
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.3g}".replace("-", "−")
+
+
 def percent(share: float | None) -> str:
     """A share between 0 and 1 as whole per cent; shares just below 1 never read 100 %."""
     if share is None or not math.isfinite(share):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from braid_core.report.grouping import Group, Member
-from braid_core.report.numbers import UNKNOWN, duration, number
+from braid_core.report.numbers import UNKNOWN, duration, number, significant
 from braid_core.report.records import Judged, PromiseFacts
 
 
@@ -78,7 +78,7 @@ def _oracles(group: Group) -> list[tuple[str, ...]]:
         facts = member.run.results.oracle
         if facts:
             promise = facts.promise or PromiseFacts()
-            scales = (number(facts.c, 2), number(promise.scale, 2), number(promise.floor))
+            scales = (significant(facts.c), significant(promise.scale), number(promise.floor))
             which = (str(member.seed), *scales)
             parts = {"at random": facts, "of these, liked best": facts.liked}
             if facts.lower:

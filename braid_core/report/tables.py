@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from braid_core.experiment.compare import interval
 from braid_core.report.collapse import collapses
 from braid_core.report.grouping import Entry, Group, flatten, told_apart
-from braid_core.report.numbers import decimals, number, percent
+from braid_core.report.numbers import decimals, number, percent, significant
 from braid_core.report.records import OracleFacts, Row, Stats
 
 
@@ -101,7 +101,7 @@ def designs(group: Group) -> tuple[Quantity, ...]:
 def ranges(group: Group) -> list[tuple[str, ...]]:
     """Of each method and column: the mean median of the true rewards, with the 95 % interval that seeds give it.
 
-    Bootstrap over seeds (``experiment.compare.interval``); no rows without a truth or with one seed.
+    Bootstrap over seeds (``experiment.compare.interval``); no rows without a truth or with fewer than five seeds.
     """
     found = []
     places = decimals(median for median in scores(group, MEDIAN).values())
@@ -115,7 +115,7 @@ def ranges(group: Group) -> list[tuple[str, ...]]:
 
 
 def seeds_interval(entries: Sequence[Entry], quantity: Quantity) -> tuple[float | None, float | None]:
-    """The 95 % bootstrap interval of the mean of ``quantity`` over seeds; ``None`` with fewer than two."""
+    """The 95 % bootstrap interval of the mean of ``quantity`` over seeds; ``None`` with fewer than five."""
     values = pd.Series([quantity.of(entry.row) for entry in entries], dtype=float).dropna()
     return interval(values.to_numpy())
 
@@ -214,7 +214,7 @@ def _oracles(group: Group) -> list[str]:
 
 def _oracle(name: str, facts: Sequence[OracleFacts]) -> str:
     spearman, coverage, c = (_known(getattr(fact, key) for fact in facts) for key in ("spearman", "coverage", "c"))
-    ranks = f"Oracle {name} on held-out designs: rank correlation {number(spearman, 2)}, c = {number(c, 2)}"
+    ranks = f"Oracle {name} on held-out designs: rank correlation {number(spearman, 2)}, c = {significant(c)}"
     refused = next((fact.refused for fact in facts if fact.refused), None)
     if refused and coverage is None:
         return f"{ranks}; nothing is promised of designs, since {refused}."

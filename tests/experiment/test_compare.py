@@ -21,7 +21,7 @@ def table(values: dict[str, dict[str, list[float]]], std: float = 2.0) -> pd.Dat
         for method, by_seed in methods.items()
         for seed, value in enumerate(by_seed)
     ]
-    return pd.DataFrame(rows).assign(offline_std=std, other=1.0)
+    return pd.DataFrame(rows).assign(offline_std=std, other=1.0, n=128, shortfall=0)
 
 
 def test_differences_are_paired_and_in_offline_standard_deviations() -> None:
@@ -50,11 +50,20 @@ def test_a_reference_row_has_no_backbone_and_fits_every_one() -> None:
     assert (second.backbone, second.differences) == ("simplex", (3.0, 1.5))
 
 
-def test_the_interval_of_two_differences() -> None:
-    """Of the four resamples one is (0, 0) and one is (1, 1), so both ends have probability 1/4."""
-    assert interval(np.array([0.0, 1.0])) == (0.0, 1.0)
-    assert interval(np.array([0.3])) == (None, None)
-    assert interval(np.array([0.3, 0.3])) == pytest.approx((0.3, 0.3), abs=1e-12)
+def test_a_handful_of_designs_is_no_column() -> None:
+    """Nine designs of a generator that has collapsed are better than 128 of another: that says nothing."""
+    rows = table({"t": {"A": [9, 9, 9], "B": [1, 4, 9]}})
+    few = (rows["method"] == "A") & (rows["seed"] > 0)
+    rows.loc[few, ["n", "shortfall"]] = [63, 65]
+    assert compare(rows, "A", "B")[0].seeds == (0,)
+    rows.loc[rows["method"] == "A", ["n", "shortfall"]] = [9, 119]
+    with pytest.raises(DataError, match="share no task and seed"):
+        compare(rows, "A", "B")
+
+
+def test_there_is_no_interval_of_a_few_differences() -> None:
+    assert interval(np.array([0.0, 1.0, 0.5, 0.5])) == (None, None)
+    assert interval(np.full(5, 0.3)) == pytest.approx((0.3, 0.3), abs=1e-12)
 
 
 def test_the_interval_against_all_resamples() -> None:
@@ -100,7 +109,7 @@ def steady(difference: float, n: int) -> dict[str, list[float]]:
         (0.5, 5, "not worse"),
         (-0.05, 5, "not worse"),
         (-0.5, 5, "undecided"),
-        (0.5, 1, "too few seeds"),
+        (0.5, 4, "too few seeds"),
     ],
 )
 def test_what_may_be_said(difference: float, seeds: int, verdict: str) -> None:
@@ -122,7 +131,7 @@ def test_the_table_of_comparisons() -> None:
     made = comparison_table(compare(table({"s": steady(0.5, 8), "t": steady(-0.5, 3)}), "A", "B"))
     assert made[["task", "a", "b", "seeds", "verdict"]].values.tolist() == [
         ["s", "A", "B", 8, "better"],
-        ["t", "A", "B", 3, "undecided"],
+        ["t", "A", "B", 3, "too few seeds"],
     ]
 
 

@@ -163,7 +163,7 @@ def test_what_lies_beside_the_page(tmp_path: Path) -> None:
     assert beside >= {"differences.png", "differences.svg", "summary.csv", "comparisons.csv"}
     table = pd.read_csv(tmp_path / "report_files" / "summary.csv")
     row = table[(table["method"] == "STRL") & (table["column"] == "selected")].iloc[0]
-    assert row["median_truth_low"] <= row["median_truth_mean"] <= row["median_truth_high"]
+    assert row[["median_truth_low", "median_truth_high"]].isna().all()  # two seeds have no interval
     assert row["pinball_mean"] == pytest.approx(0.011)
     assert pd.read_csv(tmp_path / "report_files" / "comparisons.csv")["a"].tolist() == ["BRAID-Boot"]
 
@@ -234,7 +234,7 @@ def test_an_unfinished_bench_says_what_is_missing(tmp_path: Path) -> None:
     assert not {"script"} & {tag for tag, _ in parse(text).seen}
     assert "1 of 5 cells are finished, 1 failed." in text
     assert "a, masked, Best-of-N, seed 0: it broke: &lt;script&gt;alert(1)&lt;/script&gt;" in text
-    for fact in (*names[:3], "fix: do this", "BRAID-Boot and STRL share no finished task and seed"):
+    for fact in (*names[:3], "fix: do this", "BRAID-Boot and STRL share no task and seed"):
         assert fact in text
     assert failed not in " ".join(bench.missing)
 
@@ -344,9 +344,10 @@ def test_pessimism_is_compared_with_the_same_oracle_where_there_is_such_a_method
 def test_of_many_tasks_and_cells_the_answer_counts(tmp_path: Path) -> None:
     made = Made(tmp_path)
     for k in range(9):
-        for seed in range(2):
+        for seed in range(5):
             made.add(f"t{k}", "STRL", seed, median=0.5)
             made.add(f"t{k}", "BRAID-Boot", seed, median=0.5 + STD * (k == 0))
+        for seed in range(2):
             made.cells[f"absent-{k}-{seed}"] = "k"
     bench = read_bench(made.done())
     text = " ".join(answers(bench, comparisons(bench)))

@@ -69,8 +69,8 @@ def test_each_oracle_has_a_line(make: Make) -> None:
     text = summary_text(groups(make(), other, make(label="STRL-gp", oracle={"type": "gp"})))
     first, second = " ".join(text.split()).split("Oracle ")[1:]
     kept = "of them keep what is promised."
-    assert first.startswith(f"bootstrap on held-out designs: rank correlation 0.63, c = 1.00; 72 % {kept}")
-    assert second.startswith(f"gp on held-out designs: rank correlation 0.83, c = 1.00; 94 % {kept}")
+    assert first.startswith(f"bootstrap on held-out designs: rank correlation 0.63, c = 1; 72 % {kept}")
+    assert second.startswith(f"gp on held-out designs: rank correlation 0.83, c = 1; 94 % {kept}")
 
 
 def test_without_a_promise_the_text_says_why(make: Make) -> None:
@@ -78,7 +78,7 @@ def test_without_a_promise_the_text_says_why(make: Make) -> None:
     run = make()
     edit(run / "results.json", lambda results: results["oracle"].update(facts))
     text = " ".join(summary_text(groups(run)).split())
-    assert "c = 1.00; nothing is promised of designs, since 40 designs are too few." in text
+    assert "c = 1; nothing is promised of designs, since 40 designs are too few." in text
 
 
 def test_two_settings_of_an_oracle_have_two_lines(make: Make) -> None:

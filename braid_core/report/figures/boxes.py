@@ -33,7 +33,7 @@ def boxes(group: Group) -> Plot | None:
             shift = 0.0 if not twin else (-0.19 if column == "raw" else 0.19)
             _box(axes, entries, field, methods.index(method) + shift, tints[method], column == "raw")
         method_axis(axes, methods)
-        axes.set_xlabel(f"{'true' if group.has_truth else 'predicted'} reward{unit(group)}")
+        axes.set_xlabel(folded(f"{'true' if group.has_truth else 'predicted'} reward{unit(group)}", 48))
         if group.has_truth and group.rescaled:
             _published_axis(axes, group)
     return Plot("boxes", figure, _box_caption(group), f"Box plot of {field} rewards for {', '.join(methods)}")

@@ -39,7 +39,7 @@ def frontier(group: Group) -> Plot | None:
         for axes, field in zip(grid, fields, strict=True):
             for method, path in paths.items():
                 _draw(axes, path, field, tints[method])
-            axes.set_ylabel(f"{REWARDS[field]}{unit(group)}")
+            axes.set_ylabel(folded(f"{REWARDS[field]}{unit(group)}", 22))
             axes.grid(axis="y")
         largest = max(float(table["kl"].max()) for path in paths.values() for table in path)
         _root_scale(grid[-1], largest)

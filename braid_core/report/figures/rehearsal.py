@@ -71,8 +71,8 @@ def _caption(drawn: list[tuple[Member, Selection]]) -> str:
     ranks = ", ".join(number(selection.judge, 2) for _, selection in drawn)
     return (
         f"The path KL to spend, chosen on offline data: {budgets} nats (grey bar; error bars are standard errors). "
-        "The method was rehearsed one reward level down: tuned on the lower-reward part of the table, and its designs "
-        f"judged by trees that have seen all of it, whose rank correlation with rewards unseen was {ranks}. This can "
-        "show where more KL stops paying among rewards that were measured; it cannot promise the same above them. Open "
-        "dots: too few different designs to be taken."
+        "The method was rehearsed one reward level down: tuned on half of the lower-reward part of the table, and its "
+        f"designs judged by trees fitted to all the rest, whose rank correlation with rewards unseen was {ranks}. This "
+        "can show where more KL stops paying among rewards that were measured; it cannot promise the same above them. "
+        "Open dots: too few different designs to be taken."
     )

@@ -38,7 +38,7 @@ def scatter(group: Group) -> Plot | None:
         figure.supylabel("true reward", fontsize=10, color=MUTED)
     caption = (
         "Each dot is a delivered design (selected ones where a method selects, at most "
-        f"{POINTS // len(methods)} a method). On the line the oracle was right; below it, it promised too much."
+        f"{POINTS // len(methods)} a method). On the line the oracle was right; below it, it predicted too much."
     )
     return Plot("predicted-vs-true", figure, caption, f"Predicted against true reward for {', '.join(methods)}")
 
