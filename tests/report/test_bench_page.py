@@ -18,7 +18,7 @@ from braid_core.cli import main
 from braid_core.errors import StoreError
 from braid_core.experiment.compare import compare
 from braid_core.report import read_bench, write_bench_report
-from braid_core.report.bench_answer import answers, comparisons, titles
+from braid_core.report.bench_answer import answers, comparisons, medians, titles
 from braid_core.report.bench_reading import BenchResults
 from braid_core.report.figures import differences, plots
 from braid_core.report.figures.promise import promise
@@ -107,6 +107,19 @@ def test_the_answer_from_numbers_made_by_hand(tmp_path: Path) -> None:
     )
     assert "Pinball loss below that of STRL's prediction less the best constant: 1 of 2 tasks." in text
     assert "observation" not in text
+
+
+def test_the_headline_compares_on_seeds_that_all_have_and_names_ties(tmp_path: Path) -> None:
+    made = Made(tmp_path, ["STRL", "BRAID-Boot"])
+    for k in range(7):  # of so many tasks they are counted
+        made.add(f"t{k}", "STRL", 0, median=0.5)
+        made.add(f"t{k}", "STRL", 1, median=0.9)  # a seed that the other method has not finished
+        made.add(f"t{k}", "BRAID-Boot", 0, median=0.5 if k < 3 else 0.6)
+    bench = read_bench(made.done())
+    table = medians(bench.groups)
+    assert table["seeds"].tolist() == ["1"] * 7
+    assert table["STRL"].tolist() == ["0.500"] * 7
+    assert "BRAID-Boot on 4 of 7 tasks; STRL and BRAID-Boot on 3 of 7 tasks." in answers(bench, [])[0]
 
 
 def test_a_task_on_which_nothing_can_be_judged_is_said(tmp_path: Path) -> None:

@@ -64,7 +64,9 @@ def test_the_page_is_whole_and_needs_no_network(make: Make, tmp_path: Path) -> N
 
 def test_every_table_scrolls_within_its_own_box(make: Make, tmp_path: Path) -> None:
     text = write_report([make()], tmp_path / "page.html").read_text()
-    assert text.count("<table") == len(re.findall(r'<div class="scroll" tabindex="0"><table', text))
+    assert text.count("<table") == len(
+        re.findall(r'<div class="scroll" tabindex="0" role="region" aria-label="table"><table', text)
+    )
 
 
 def test_ids_are_unique(make: Make, tmp_path: Path) -> None:

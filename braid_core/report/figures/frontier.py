@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib as mpl
 import numpy as np
@@ -19,6 +20,8 @@ from braid_core.report.theme import RC, colours
 
 REWARDS = {"conservative": "conservative", "truth": "true"}
 """Fields and what they are called."""
+MARKS = {True: "os^vP", False: "DXdhp"}
+"""Of methods that are tuned and of others, so that colour is not all that tells them apart."""
 
 
 def frontier(group: Group) -> Plot | None:
@@ -30,7 +33,7 @@ def frontier(group: Group) -> Plot | None:
     if not any(len(table) > 1 for path in paths.values() for table in path):
         return None
     fields = [field for field in REWARDS if field != "truth" or group.has_truth]
-    tints = colours(group.methods)
+    tints, marks = colours(group.methods), _marks(paths)
     with mpl.rc_context(RC):
         folds = [folded(method) for method in paths]
         rows = sum(1 + max(name.count("\n") for name in folds[k : k + 2]) for k in range(0, len(folds), 2))
@@ -38,14 +41,14 @@ def frontier(group: Group) -> Plot | None:
         grid = figure.subplots(len(fields), 1, squeeze=False, sharex=True).ravel()
         for axes, field in zip(grid, fields, strict=True):
             for method, path in paths.items():
-                _draw(axes, path, field, tints[method])
+                _draw(axes, path, field, tints[method], marks[method])
             axes.set_ylabel(folded(f"{REWARDS[field]}{unit(group)}", 22))
             axes.grid(axis="y")
         largest = max(float(table["kl"].max()) for path in paths.values() for table in path)
         _root_scale(grid[-1], largest)
         grid[-1].set_xlabel("path KL from the pretrained model (nats)")
         figure.align_ylabels(grid)
-        handles = [_handle(folded(method), path, tints[method]) for method, path in paths.items()]
+        handles = [_handle(folded(method), path, tints[method], marks[method]) for method, path in paths.items()]
         figure.legend(handles=handles, loc="outside upper left", ncols=2)
     return Plot("frontier", figure, _caption(group, paths), f"Rewards against path KL for {', '.join(paths)}")
 
@@ -63,24 +66,28 @@ def _paths(group: Group, method: str) -> list[pd.DataFrame]:
     return found
 
 
-def _draw(axes: Axes, path: Sequence[pd.DataFrame], field: str, colour: str) -> None:
+def _draw(axes: Axes, path: Sequence[pd.DataFrame], field: str, colour: str, mark: str) -> None:
     if len(path) > 1:
         for table in path:
             axes.plot(table["kl"], table[field], ".-", color=colour, alpha=0.3, linewidth=0.7, markersize=2)
     middle = pd.concat(path).groupby(level=0)[["kl", field]].mean()
     axes.plot(middle["kl"], middle[field], ".-", color=colour, linewidth=1.3, markersize=4)
     end = middle.iloc[-1:]
-    axes.plot(end["kl"], end[field], _marker(path), color=colour, markersize=5, zorder=3, clip_on=False)
+    axes.plot(end["kl"], end[field], mark, color=colour, markersize=5, zorder=3, clip_on=False)
 
 
-def _marker(path: Sequence[pd.DataFrame]) -> str:
-    return "o" if len(path[0]) > 1 else "D"
+def _marks(paths: Mapping[str, Sequence[pd.DataFrame]]) -> dict[str, str]:
+    shapes = {tuned: cycle(marks) for tuned, marks in MARKS.items()}
+    return {method: next(shapes[_tuned(path)]) for method, path in paths.items()}
 
 
-def _handle(name: str, path: Sequence[pd.DataFrame], colour: str) -> Line2D:
-    tuned = len(path[0]) > 1
+def _tuned(path: Sequence[pd.DataFrame]) -> bool:
+    return len(path[0]) > 1
+
+
+def _handle(name: str, path: Sequence[pd.DataFrame], colour: str, mark: str) -> Line2D:
     return Line2D(
-        [], [], color=colour, linestyle="-" if tuned else "none", marker=_marker(path), markersize=5, label=name
+        [], [], color=colour, linestyle="-" if _tuned(path) else "none", marker=mark, markersize=5, label=name
     )
 
 
@@ -95,7 +102,7 @@ def _root_scale(axes: Axes, largest: float) -> None:
 def _caption(group: Group, paths: Mapping[str, Sequence[pd.DataFrame]]) -> str:
     text = (
         "What moving away from the pretrained model buys: mean rewards of raw draws. Lines run through the milestones "
-        "of tuning to its end (large dot); diamonds are methods that do not tune."
+        "of tuning to its end (large mark); single marks are methods that do not tune."
     )
     if any(method.casefold().startswith("best-of-n") for method in paths):
         text += " The KL of Best-of-N bounds that of its designs and is no path KL: compare it with care."
