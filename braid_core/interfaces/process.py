@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Self
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from braid_core.interfaces.condition import Condition
@@ -21,6 +21,16 @@ Potential = Callable[[Tensor], Tensor]
 """What guidance follows: ``potential(x: "b *event") -> "b"``."""
 
 
+def stratified(n: int, parts: int, generator: torch.Generator) -> Int[Tensor, " n"]:
+    """``n`` random indices of ``parts`` equal parts of an interval, for losses: one from each nth of it.
+
+    They come in random order and share one offset, so that each is uniform by itself.
+    """
+    start = torch.rand((), generator=generator, device=generator.device)
+    strata = torch.randperm(n, generator=generator, device=generator.device)
+    return ((strata + start) / n * parts).long().clamp(max=parts - 1)
+
+
 class Process(ABC):
     """The chain's mathematics. It never calls a network: it is handed ``out``, the prediction at ``(x, time(k))``.
 
@@ -31,7 +41,10 @@ class Process(ABC):
     space: Space
     steps: int
     transition_type: type[Transition]
-    """The class of every step's distribution; the rollout draws its noise before it calls the network."""
+    """The class whose ``noise`` the rollout draws before it calls the network.
+
+    Steps may be of other classes too, if this one's ``noise`` has the shape and the law that all of them consume.
+    """
     guided_through_state: bool = True
     """Whether :meth:`guided` differentiates with respect to the state, and so through the network; else the rollout
     asks the network without gradients."""

@@ -36,7 +36,7 @@ class Transition(ABC):
 
     @abstractmethod
     def kl(self, reference: Self) -> Float[Tensor, " b"]:
-        """Exact KL(self ‖ reference), summed over dimensions, in nats."""
+        """KL(self ‖ reference), summed over dimensions, in nats: exact, or an upper bound that the class states."""
 
     @abstractmethod
     def tilt(self, direction: Float[Tensor, " b *state"]) -> Self:
@@ -47,7 +47,8 @@ class Transition(ABC):
 class GaussianTransition(Transition):
     """Normal(mean, std²), independent over dimensions; ``std`` broadcasts against ``mean``.
 
-    A step with ``std = 0`` can be sampled, but its KL to another mean is infinite: tuning refuses such chains.
+    A step with ``std = 0`` can be sampled, but has no density and no KL: ``log_prob`` and ``kl`` are NaN or infinite.
+    Tuning refuses such chains.
     """
 
     mean: Float[Tensor, " b *state"]

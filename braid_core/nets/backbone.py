@@ -40,8 +40,30 @@ class TrainedBackbone(Backbone):
         condition: ConditionSpec | None = None,
     ) -> None:
         self.process, self.training, self.device, self.condition = process, training, device, condition
-        # A definite start; `fit` draws anew from its own generator.
-        self.net = self._network(torch.Generator(device).manual_seed(0)).eval().requires_grad_(False)
+        self._start()
+
+    def _start(self) -> None:
+        """A definite untrained network; `fit` draws anew from its own generator."""
+        self._renew(torch.Generator(self.device).manual_seed(0))
+
+    def _renew(self, generator: torch.Generator) -> None:
+        """A new network, closed. What its author has frozen, such as the base under an adapter, is never trained."""
+        net = self._network(generator)
+        self._frozen = frozenset(name for name, p in net.named_parameters() if not p.requires_grad)
+        self.net = net.eval().requires_grad_(False)
+
+    def _open(self) -> list[nn.Parameter]:
+        """The parameters that may change, which take a gradient from now on."""
+        parameters = [p for name, p in self.net.named_parameters() if name not in self._frozen]
+        if not parameters:
+            raise UnsupportedError(
+                f"the network ({type(self.net).__name__}) has nothing to train",
+                why="none of its parameters takes a gradient",
+                fix="leave those that may be trained with requires_grad = True",
+            )
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        return parameters
 
     @abstractmethod
     def _network(self, generator: torch.Generator) -> nn.Module:
@@ -108,7 +130,8 @@ class TrainedBackbone(Backbone):
         form = self.condition
         hidden = spec.label_dropout if form is None or form.dropout is None else form.dropout
         with seeded_from(generator):
-            self.net = self._network(generator).requires_grad_(True)
+            self._renew(generator)
+            parameters = self._open()
             order = torch.randperm(len(data), generator=generator, device=self.device)
             held = min(max(1, round(VALIDATION_SHARE * len(data))), 8 * batch)
             training, validation = order[held:], order[:held]
@@ -131,7 +154,7 @@ class TrainedBackbone(Backbone):
             # A small table is learned by heart within a few passes: look every ten of them.
             every = max(5, min(50, 10 * len(data) // batch))
             schedule = Schedule(spec.train_steps, spec.learning_rate, every, max(10, 250 // every), ema=spec.ema)
-            train(list(self.net.parameters()), loss, validate, schedule, log)
+            train(parameters, loss, validate, schedule, log)
         self.net.eval().requires_grad_(False)
 
     def _learn_encoding(self, designs: Float[Tensor, " n *event"]) -> None:
@@ -149,10 +172,17 @@ class TrainedBackbone(Backbone):
         twin.net = deepcopy(self.net)
         return twin
 
+    def fresh(self, condition: ConditionSpec | None) -> Self:
+        # A copy, not a new object: whatever else a subclass was given, its twin has too.
+        twin = copy(self)
+        twin.condition = condition
+        twin._start()
+        return twin
+
     def tunable(self) -> Tunable:
+        """Raises :class:`UnsupportedError` for a network that is frozen altogether."""
         tuned, reference = self._copy(), self._copy()
-        tuned.net.requires_grad_(True)
-        return Tunable(tuned, reference.predict, list(tuned.net.parameters()))
+        return Tunable(tuned, reference.predict, tuned._open())
 
     def _form(self) -> dict[str, object]:
         """What weights are meant for, beside their shapes."""
@@ -202,9 +232,6 @@ class NetworkBackbone(TrainedBackbone):
 
     def _network(self, generator: torch.Generator) -> nn.Module:
         return denoiser(self.spec.network, self.shape, self.out, generator, condition=self.condition, timed=self.timed)
-
-    def fresh(self, condition: ConditionSpec | None) -> Self:
-        return type(self)(self.process, self.spec, self.device, condition, out=self.out, timed=self.timed)
 
 
 def load_weights(net: nn.Module, tensors: Mapping[str, Tensor], faults: list[str] | None = None) -> None:

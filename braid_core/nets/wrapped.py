@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Self
 
@@ -63,7 +64,9 @@ class WrappedBackbone(TrainedBackbone):
         return net
 
     def fresh(self, condition: ConditionSpec | None) -> Self:
-        return type(self)(self.process, self.factory, self.device, condition, training=self.training or TrainingSpec())
+        untrained = copy(self)
+        untrained.weights, untrained.training = None, self.training or TrainingSpec()
+        return TrainedBackbone.fresh(untrained, condition)
 
 
 def _read(path: str | Path) -> dict[str, Tensor]:

@@ -78,6 +78,12 @@ class Pathwise(Estimator):
         )
         x, kl = tuned.decode(path.x), _steps(path).sum(1)
         score = self.score(x)
+        if not score.requires_grad:
+            raise UnsupportedError(
+                "the oracle's score has no gradient",
+                why="tuning through the rollout would minimise the path KL alone",
+                fix="give policy = {}, or letter_gradient = 'exact' for letters",
+            )
         alpha = self.price.next(score.detach(), kl.detach())
         loss = (alpha * kl - score).mean()
         torch.autograd.backward(loss, inputs=self.opened.parameters)

@@ -98,7 +98,7 @@ class FineTuning(Objective):
 
     def fit(self, problem: Problem) -> FineTuned:
         spec, unit = self.spec, problem.data.unit
-        opened = _open(problem.pretrained)
+        opened = open_for_tuning(problem.pretrained)
         gradient = estimator(
             spec, opened, problem.oracle, lambda x: self.score(problem.oracle.posterior(x)) / unit, price(spec)
         )
@@ -127,7 +127,8 @@ class FineTuning(Objective):
         return FineTuned(opened, earlier)
 
 
-def _open(pretrained: Backbone) -> Tunable:
+def open_for_tuning(pretrained: Backbone) -> Tunable:
+    """A trainable twin and its frozen reference. Raises :class:`UnsupportedError` for a chain without noise."""
     opened = pretrained.tunable()
     if not opened.tuned.process.tunable:
         raise UnsupportedError(

@@ -91,12 +91,15 @@ def substituted(score: Score, x: Float[Tensor, "b l v"]) -> Float[Tensor, "b l v
     here = x.argmax(-1)
     others = (here[..., None] + torch.arange(1, v, device=x.device)) % v  # b l (v-1)
     changed = torch.zeros_like(x)
-    positions = max(1, ROWS.get(x.device.type, 2**15) // (b * (v - 1)))
+    most = ROWS.get(x.device.type, 2**15)
+    positions = max(1, most // (b * (v - 1)))
     for block in torch.split(torch.arange(length, device=x.device), positions):
         # Row (b, i, j) is the design b with the letter others[b, i, j] at position i.
         at = F.one_hot(block, length).bool()[None, :, None, :, None]
         letters = F.one_hot(others[:, block], v).to(x.dtype)[..., None, :]
         rows = torch.where(at, letters, x[:, None, None])
-        values = score(rows.flatten(0, 2)).reshape(b, len(block), v - 1)
+        # Of a large batch, a single position may be too many already.
+        scores = [score(some) for some in torch.split(rows.flatten(0, 2), most)]
+        values = torch.cat(scores).reshape(b, len(block), v - 1)
         changed[:, block] = changed[:, block].scatter(-1, others[:, block], values)
     return changed

@@ -50,12 +50,15 @@ def rollout(
     steps; every step's KL keeps its gradient with respect to the weights, so the penalty stays a sum over all
     steps. Whether gradients are recorded at all is the caller's choice (``torch.no_grad()``).
 
-    Raises :class:`UnsupportedError` for another number of conditions than ``n``.
+    Raises :class:`UnsupportedError` for another number of conditions than ``n``, and for a potential whose value has no
+    gradient where the chain wants one.
     """
     if condition is not None and len(condition.null) != n:
         raise UnsupportedError(
             f"{len(condition.null)} condition(s) were given for {n} designs", fix="give one row for each design"
         )
+    if guidance is not None:
+        guidance = replace(guidance, potential=_differentiable(guidance.potential))
     walk = _Walk(process, predict, reference, condition, guidance, record)
     x = process.prior(n, generator)
     cut = 0 if truncate is None else process.steps - truncate
@@ -99,20 +102,46 @@ class _Walk:
 
 
 def activations(process: Process, predict: Predict, n: int, device: torch.device, *, reference: Predict) -> int:
-    """About how many bytes a rollout of ``n`` designs keeps for its gradient: those of a step, times the steps."""
-    generator, kept = torch.Generator(device).manual_seed(0), {}
+    """About how many bytes a rollout of ``n`` designs keeps for its gradient: those of a step, times the steps.
+
+    Weights, which are there anyway, are left out: they are what two steps both keep.
+    """
+    generator, walk = torch.Generator(device).manual_seed(0), _Walk(process, predict, reference, None, None, False)
+    (first, end), (second, other) = (_kept(walk, n, generator) for _ in range(2))
+    del end, other  # both were alive until here, so that one address was one tensor
+    return process.steps * sum(size for address, size in first.items() if address not in second)
+
+
+def _kept(walk: _Walk, n: int, generator: torch.Generator) -> tuple[dict[int, int], object]:
+    """Address and size of all that a step of ``n`` designs keeps for its gradient, and what keeps it."""
+    kept = {}
 
     def keep(saved: Tensor) -> Tensor:
         memory = saved.untyped_storage()
         kept[memory.data_ptr()] = memory.nbytes()  # views of one tensor count once
         return saved
 
-    x = process.prior(n, generator).requires_grad_()  # as states are but for the first: the reference keeps for it too
-    noise = process.transition_type.noise(x, generator)
+    # A gradient, as states have but for the first: the reference keeps for it too.
+    x = walk.process.prior(n, generator).requires_grad_()
+    noise = walk.process.transition_type.noise(x, generator)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
-        ends = _step(_Walk(process, predict, reference, None, None, record=False), 0, x, noise)  # alive while counted
-    del ends
-    return process.steps * sum(kept.values())
+        return kept, _step(walk, 0, x, noise)
+
+
+def _differentiable(potential: Potential) -> Potential:
+    """The same potential, which is refused where a gradient of it is wanted that it does not have."""
+
+    def checked(x0: Tensor) -> Tensor:
+        value = potential(x0)
+        if torch.is_grad_enabled() and x0.requires_grad and not value.requires_grad:
+            raise UnsupportedError(
+                "the potential that guides the chain has no gradient",
+                why="its value does not depend on the designs as far as autograd knows",
+                fix="use an oracle that can be differentiated, or an objective that needs none, such as 'best-of-n'",
+            )
+        return value
+
+    return checked
 
 
 def _moving(process: Process, x: Tensor, noise: Tensor, k: int) -> Tensor | None:

@@ -78,6 +78,8 @@ class FineTuningSpec(ObjectiveSpec):
     def _one_price(self) -> Self:
         if (self.alpha is None) == (self.kl_budget is None):
             raise ValueError("give either `alpha` or `kl_budget`: each follows from the other")
+        if self.kl_budget == ():
+            raise ValueError("`kl_budget` lists no budget: give a number of nats, or several that rise")
         if list(self.budgets) != sorted(set(self.budgets)):
             raise ValueError(f"the budgets {self.budgets} do not rise")
         if self.steps < len(self.budgets):

@@ -45,7 +45,7 @@ class GaussianBackbone(NetworkBackbone):
 
     def fresh(self, condition: ConditionSpec | None) -> Self:
         twin = super().fresh(condition)
-        twin.scaling, twin._inherited = self.scaling, self._known
+        twin._known, twin._inherited = False, self._known
         return twin
 
     def encode(self, designs: Float[Tensor, " b *event"]) -> Float[Tensor, " b *latent"]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from braid_continuous.schedule import TIMES, ScheduleName, signals
 from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Condition, GaussianTransition, Images, Potential, Predict, Process, Vectors
+from braid_core.interfaces.process import stratified
 
 Prediction = Literal["epsilon", "x0", "v"]
 
@@ -180,7 +181,7 @@ class GaussianProcess(Process):
         the larger of the errors in ε and in x0 (both Salimans & Ho 2022, section 4), with SNR = ᾱ/(1 − ᾱ). Times are
         stratified over the batch in random order, so that the loss of each design is unbiased wherever it stands.
         """
-        index = self._times(len(x0), generator)
+        index = stratified(len(x0), TIMES, generator) + 1
         signal = signals(self.schedule)
         shape = (-1, *[1] * (x0.ndim - 1))
         kept, added, snr = (
@@ -192,10 +193,3 @@ class GaussianProcess(Process):
         out = predict(kept * x0 + added * noise, (index / TIMES).to(x0.dtype), condition)
         error = (out - target).square()
         return (error * snr.clamp(min=1) if self.prediction == "x0" else error).flatten(1).mean(1)
-
-    @staticmethod
-    def _times(n: int, generator: torch.Generator) -> Tensor:
-        """``n`` indices of training times, one from each nth part of the grid."""
-        start = torch.rand((), generator=generator, device=generator.device)
-        strata = torch.randperm(n, generator=generator, device=generator.device)
-        return ((strata + start) / n * TIMES).long().clamp(max=TIMES - 1) + 1

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braid_core.errors import UnsupportedError
-from braid_core.interfaces import Condition, Potential, Predict, Process, Tokens, Transition
+from braid_core.interfaces import Condition, Predict, Tokens, Transition
+from braid_core.interfaces.process import stratified
 from braid_core.interfaces.transition import categorical_kl, gumbel, log_softmax, softmax, straight_through
-from braid_discrete.guidance import direction
+from braid_discrete.process import TokenProcess
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,16 @@ class RevealOne(Transition):
 
     @staticmethod
     def noise(x: Float[Tensor, " b *state"], generator: torch.Generator) -> Tensor:
-        # The mask's own channel carries the choice of the position.
-        return gumbel(x.shape, generator)
+        # For the choice of the position, and then of the letter that it gets.
+        b, length, states = x.shape
+        return gumbel(torch.Size((b, length + states - 1)), generator)
 
     def rsample(self, noise: Tensor) -> Float[Tensor, " b *state"]:
-        place = (self.positions + noise[..., -1]).argmax(1)
+        length = self.positions.shape[1]
+        place = (self.positions + noise[:, :length]).argmax(1)
         rows = torch.arange(len(place), device=place.device)
-        letter = straight_through(self.letters[rows, place], noise[rows, place, :-1], self.temperature)
-        chosen = F.one_hot(place, self.positions.shape[1]).bool()
+        letter = straight_through(self.letters[rows, place], noise[:, length:], self.temperature)
+        chosen = F.one_hot(place, length).bool()
         return torch.where(chosen[..., None], F.pad(letter, (0, 1))[:, None], self.current)
 
     def log_prob(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b"]:
@@ -113,14 +116,8 @@ class RevealEach(Transition):
         return type(self)(log_softmax(scores), reveal, self.current, self.temperature)
 
 
-class _MaskedProcess(Process):
+class _MaskedProcess(TokenProcess):
     """What both ways of revealing share."""
-
-    guided_through_state = False
-
-    def __init__(self, space: Tokens, temperature: float | None) -> None:
-        self.space: Tokens = space
-        self.temperature = temperature
 
     def prior(self, n: int, generator: torch.Generator) -> Float[Tensor, " b *state"]:
         x = torch.zeros(n, self.space.length, len(self.space.alphabet) + 1, device=generator.device)
@@ -130,23 +127,8 @@ class _MaskedProcess(Process):
     def denoised(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> Float[Tensor, " b *event"]:
         return torch.where(_masked(x)[..., None], softmax(out), x[..., :-1])
 
-    def guided(
-        self, out: Tensor, x: Float[Tensor, " b *state"], k: int, potential: Potential, level: float
-    ) -> Transition:
-        # On the letter logits, before the rates come in: the speed of unmasking stays as it is.
-        return self.transition(out + level * direction(self, out, x, k, potential), x, k)
-
     def finish(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b *event"]:
         return x[..., :-1]
-
-    def bound(
-        self,
-        predict: Predict,
-        x0: Float[Tensor, " b *event"],
-        generator: torch.Generator,
-        condition: Condition | None = None,
-    ) -> Float[Tensor, " b"]:
-        return self.loss(predict, x0, generator, condition)
 
     def loss(
         self,
@@ -163,16 +145,14 @@ class _MaskedProcess(Process):
         masked share m/L as its time.
         """
         n, length, device = len(x0), self.space.length, x0.device
-        start = torch.rand((), generator=generator, device=device)
-        strata = torch.randperm(n, generator=generator, device=device)
-        share = (strata + start) / n
-        m = (share * length).long().clamp(max=length - 1) + 1
+        m = stratified(n, length, generator) + 1
         order = torch.rand(n, length, generator=generator, device=device).argsort(1)
         masked = order < m[:, None]
         mask = F.one_hot(torch.tensor(len(self.space.alphabet), device=device), len(self.space.alphabet) + 1)
         x = torch.where(masked[..., None], mask.to(x0.dtype), F.pad(x0, (0, 1)))
         logits = log_softmax(predict(x, m / length, condition))
-        cross_entropy = -(logits * x0).sum(-1)
+        # selected, not multiplied: a network may call other letters impossible, and -inf·0 is NaN
+        cross_entropy = -torch.where(x0 > 0, logits, 0.0).sum(-1)
         return torch.where(masked, cross_entropy, 0.0).sum(1) * length / m
 
 
@@ -182,8 +162,7 @@ class OneByOne(_MaskedProcess):
     transition_type = RevealOne
 
     def __init__(self, space: Tokens, temperature: float | None = None) -> None:
-        super().__init__(space, temperature)
-        self.steps = space.length
+        super().__init__(space, space.length, temperature)
 
     def with_steps(self, n: int) -> Self:
         if n != self.steps:
@@ -203,10 +182,6 @@ class Parallel(_MaskedProcess):
     """Every masked position is revealed independently with the schedule's rate; fewer or more steps at will."""
 
     transition_type = RevealEach
-
-    def __init__(self, space: Tokens, steps: int, temperature: float | None = None) -> None:
-        super().__init__(space, temperature)
-        self.steps = steps
 
     def with_steps(self, n: int) -> Self:
         return type(self)(self.space, n, self.temperature)

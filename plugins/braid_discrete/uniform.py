@@ -7,7 +7,8 @@ k → k + 1 goes from t = 1 − k/T to s = t − 1/T, hence α_t = k/T and α_s 
 ``out`` is letter logits ``(b, l, v)`` of x0 *before the position's own letter is looked at*: that letter's evidence
 q(x_t | x0) is known in closed form and comes in here. This is the sum over x0 in eq. 4 of Austin et al., and x_θ of
 Schiff et al. A network that knows nothing (all logits equal) is then the exact reverse of uniform designs at every t;
-were ``out`` p(x0 | x_t) itself, it would have to learn to copy its input ever more exactly as t → 0.
+were ``out`` p(x0 | x_t) itself, it would have to learn to copy its input ever more exactly as t → 0. The logits must be
+finite: a letter that was drawn earlier, or at the start, cannot be impossible.
 
 At t = 1 the state says nothing about x0, so a trained chain forgets its random start in the first step: the optimum
 of tuning is then that of a constant start (``ExactChain.best_value``).
@@ -24,9 +25,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from braid_core.interfaces import Condition, Potential, Predict, Process, Tokens, Transition
+from braid_core.interfaces import Condition, Predict, Transition
+from braid_core.interfaces.process import stratified
 from braid_core.interfaces.transition import categorical_kl, gumbel, log_softmax, softmax, straight_through
-from braid_discrete.guidance import direction
+from braid_discrete.process import TokenProcess
 
 
 @dataclass(frozen=True)
@@ -83,16 +85,10 @@ class Resample(Transition):
         return type(self)(letters, self.current, self.weight, self.temperature)
 
 
-class Uniform(Process):
+class Uniform(TokenProcess):
     """Every position may change in every step; positions are independent within a step."""
 
     transition_type = Resample
-    guided_through_state = False
-
-    def __init__(self, space: Tokens, steps: int, temperature: float | None = None) -> None:
-        self.space: Tokens = space
-        self.steps = steps
-        self.temperature = temperature
 
     def with_steps(self, n: int) -> Self:
         return type(self)(self.space, n, self.temperature)
@@ -128,23 +124,8 @@ class Uniform(Process):
         ratio = out.new_tensor(out.shape[-1] * k / (self.steps - k))
         return softmax(out + x * torch.log1p(ratio))
 
-    def guided(
-        self, out: Tensor, x: Float[Tensor, " b *state"], k: int, potential: Potential, level: float
-    ) -> Transition:
-        # On the letters of x0, before the rates come in: p(x0 | x_t) is tilted, and the step follows from it.
-        return self.transition(out + level * direction(self, out, x, k, potential), x, k)
-
     def finish(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b *event"]:
         return x
-
-    def bound(
-        self,
-        predict: Predict,
-        x0: Float[Tensor, " b *event"],
-        generator: torch.Generator,
-        condition: Condition | None = None,
-    ) -> Float[Tensor, " b"]:
-        return self.loss(predict, x0, generator, condition)
 
     def loss(
         self,
@@ -163,10 +144,7 @@ class Uniform(Process):
         designs, so L·ln v. Same mean and gradient; without it letters that jump late weigh log T times as much.
         A single value can be negative.
         """
-        n, device = len(x0), x0.device
-        start = torch.rand((), generator=generator, device=device)
-        share = (torch.randperm(n, generator=generator, device=device) + start) / n
-        k = (share * self.steps).long().clamp(max=self.steps - 1)
+        k = stratified(len(x0), self.steps, generator)
         x = self._noised(x0, k, generator)
         letters = log_softmax(predict(x, 1 - k / self.steps, condition))
         step, even = (self._reverse(logits, x, k) for logits in (letters, torch.zeros_like(letters).log_softmax(-1)))

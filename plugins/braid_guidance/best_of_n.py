@@ -39,8 +39,11 @@ class Best(Sampler):
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Trajectory:
-        blocks = torch.split(torch.arange(n, device=self.pretrained.device), ROWS)
-        x = torch.cat([self._block(rows, generator, condition) for rows in blocks])
+        if n:
+            blocks = torch.split(torch.arange(n, device=self.pretrained.device), ROWS)
+            x = torch.cat([self._block(rows, generator, condition) for rows in blocks])
+        else:  # nothing to choose among: the oracle is not asked
+            x = self._rollout(0, generator, condition)
         return Trajectory(x, torch.full((n, 1), math.log(self.n) - (self.n - 1) / self.n, device=x.device))
 
     def _block(
@@ -64,12 +67,15 @@ class Best(Sampler):
         assert best is not None
         return best
 
+    def _rollout(self, n: int, generator: torch.Generator, condition: Condition | None) -> Float[Tensor, " n *event"]:
+        process, predict = self.pretrained.process, self.pretrained.predict
+        return self.pretrained.decode(rollout(process, predict, n, generator, condition=condition).x)
+
     def _draw(
         self, n: int, generator: torch.Generator, condition: Condition | None
     ) -> tuple[Float[Tensor, " n *event"], Float[Tensor, " n"]]:
         """Designs of the pretrained model and their scores; one without a score (NaN) is never the best."""
-        path = rollout(self.pretrained.process, self.pretrained.predict, n, generator, condition=condition)
-        x = self.pretrained.decode(path.x)
+        x = self._rollout(n, generator, condition)
         score = self.oracle.posterior(x).conservative()
         return x, torch.where(score.isnan(), -torch.inf, score)
 

@@ -26,7 +26,7 @@ class SimplexSpec(PretrainingSpec):
         description="time of the diffusion at which every position draws its letter: 0.3 is more exact for letters "
         "that depend on each other closely, up to 1 gives steadier gradients to fine-tuning",
     )
-    warp: PositiveFloat = Field(2.0, description="1 spaces the steps evenly; more makes them shorter towards the data")
+    warp: float = Field(2.0, ge=1, description="1 spaces the steps evenly; more makes them shorter towards the data")
     speed: Annotated[float, Field(gt=0)] | Literal["balanced"] = Field(
         "balanced",
         description="of the sticks: 'balanced' lets all forget at the same rate, a number is the same for all",

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Condition, Potential, Predict, Process, Space, Tokens, Transition
+from braid_core.interfaces.process import stratified
 from braid_core.interfaces.transition import log_softmax, softmax
 from braid_simplex.jacobi import Jacobi
 from braid_simplex.tables import Evidence, Tables, stationary
@@ -158,7 +159,8 @@ class SimplexProcess(Process):
     ) -> Float[Tensor, " b"]:
         """−log p(x0) ≤ KL(p_horizon(· | x0) ‖ w) + ∫ ½·s·v(1−v)·(R_x0 − R)² dτ + cross-entropy at ``end``.
 
-        In nats and for infinitely many steps, with one random time for the integral, stratified over the batch.
+        In nats and for infinitely many steps, with one random time for the integral, stratified over the batch: one of
+        :data:`TIMES` midpoints, so that the integral is that of the midpoint rule.
         """
         device, last = x0.device, self.steps - 1
         tables = self._tables.to(device)
@@ -166,7 +168,9 @@ class SimplexProcess(Process):
         known = Evidence(zero, one, zero, one).letters()[0, 0, x0.argmax(-1)].sum(1)
         index = torch.full((len(x0),), last, device=device)
         final = self._noised(tables, x0, index, generator)
-        logits = self.denoised(predict(final, torch.zeros_like(known), condition), final, last).log()
+        out = predict(final, torch.zeros_like(known), condition)
+        # Not the logarithm of a softmax: where a probability underflows, its gradient is NaN.
+        logits = log_softmax(out + self.evidence(final, last).letters())
         end = -torch.where(x0 > 0, logits, 0.0).sum((1, 2))
         return known + self._at_a_time(predict, x0, generator, condition)[1] + end
 
@@ -181,17 +185,15 @@ class SimplexProcess(Process):
         self, predict: Predict, x0: Tensor, generator: torch.Generator, condition: Condition | None
     ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """At a time that is uniform on the network's scale: the cross-entropy, and the bound's integrand."""
-        n, device = len(x0), x0.device
-        start = torch.rand((), generator=generator, device=device)
-        strata = torch.randperm(n, generator=generator, device=device)
-        index = ((strata + start) / n * TIMES).long().clamp(max=TIMES - 1)
+        device, index = x0.device, stratified(len(x0), TIMES, generator)
         tables = self.training(device)
         v = self._noised(tables, x0, index, generator)
         evidence = tables.evidence(v, index)
         logits = log_softmax(predict(v, (index + 0.5) / TIMES, condition) + evidence.letters())
         gap = evidence.slope(x0) - evidence.slope(logits.exp())
         rate = (0.5 * self._rates(v)[0] * v * (1 - v) * gap.square()).sum((1, 2))
-        return -(logits * x0).sum((1, 2)), rate * self._pace(device)[index]
+        # selected, not multiplied: a network may call other letters impossible, and -inf·0 is NaN
+        return -torch.where(x0 > 0, logits, 0.0).sum((1, 2)), rate * self._pace(device)[index]
 
     def training(self, device: torch.device) -> Tables:
         """The tables of the loss: at :data:`TIMES` times, the first near the data."""

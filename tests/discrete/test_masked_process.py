@@ -255,3 +255,13 @@ def test_steps_can_be_changed_where_that_makes_sense() -> None:
 def test_the_space_must_be_tokens() -> None:
     with pytest.raises(UnsupportedError, match="tokens, not on Vectors"):
         backbone(space=Vectors(3))
+
+
+@pytest.mark.parametrize("reveal", ["one", "parallel"])
+def test_a_network_may_forbid_a_letter_that_does_not_occur(reveal: str) -> None:
+    out = torch.tensor([0.0, 0.0, 0.0, -torch.inf], requires_grad=True)
+    process, x0 = backbone(reveal=reveal).process, SPACE.encode(["ACG", "GGA"])
+    loss = process.loss(lambda x, t, condition: out.expand(len(x), 3, 4), x0, seeded())
+    torch.testing.assert_close(loss, torch.full((2,), 3 * math.log(3)))
+    (gradient,) = torch.autograd.grad(loss.sum(), out)
+    assert bool(gradient.isfinite().all())

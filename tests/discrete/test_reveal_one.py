@@ -132,8 +132,8 @@ def test_the_letters_gradient_is_unbiased_for_quadratic_functions() -> None:
     for number, p in enumerate(mass.tolist()):
         if p == 0:
             continue
-        force = torch.zeros(1, L, V + 1, dtype=torch.float64)
-        force[0, 1 + number // V, -1] = force[0, 1 + number // V, number % V] = 100
+        force = torch.zeros(1, L + V, dtype=torch.float64)  # for the positions, then for the letter
+        force[0, 1 + number // V] = force[0, L + number % V] = 100
         x = step.rsample(force)
         assert torch.equal(x[0].detach(), states[number])
         surrogate += p * torch.autograd.grad(value(x).sum(), letters, retain_graph=True)[0]
@@ -152,4 +152,4 @@ def test_gradients_pass_through_the_positions_that_stay() -> None:
 def test_noise_is_the_generators() -> None:
     x = torch.zeros(3, L, V + 1)
     assert torch.equal(RevealOne.noise(x, seeded(1)), RevealOne.noise(x, seeded(1)))
-    assert RevealOne.noise(x, seeded()).shape == x.shape
+    assert RevealOne.noise(x, seeded()).shape == (3, L + V)

@@ -148,3 +148,9 @@ def test_the_default_draws_what_tuning_draws() -> None:
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(SpecError):
         component("objective", {"type": "best-of-n", **options})
+
+
+def test_no_designs_may_be_asked_for() -> None:
+    path = delivered(tiny(), FormulaOracle(linear), 5, 0)
+    assert path.x.shape == (0, 2, 3)
+    assert path.kl.shape == (0, 1)

@@ -209,3 +209,12 @@ def test_a_space_is_stored_as_plain_data(space: Tokens) -> None:
 
 def test_a_run_from_before_there_were_pads_can_be_reopened() -> None:
     assert space_from_json({"kind": "Tokens", "alphabet": "AC", "length": 3, "symmetries": []}) == Tokens("AC", 3)
+
+
+def test_distances_far_from_the_origin_are_not_rounded_away() -> None:
+    """For more than 25 rows torch would take differences of squares."""
+    space = Vectors(3)
+    a, b = (1000 + 0.01 * space.random(40, seeded(seed)) for seed in (0, 1))
+    expected = (a[:, None] - b).square().mean(-1).sqrt()
+    torch.testing.assert_close(space.distance(a, b), expected, rtol=1e-4, atol=1e-6)
+    assert torch.equal(space.distance(a, a).diagonal(), torch.zeros(40))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -172,3 +173,58 @@ def test_dropout_is_on_in_training_and_off_in_validation() -> None:
     model.fit(designs(), seeded())
     assert modes == {(True, True), (False, False)}
     assert not model.net.training
+
+
+class Adapted(nn.Module):
+    """A frozen base, and a small adapter that learns."""
+
+    def __init__(self, condition: ConditionSpec | None) -> None:
+        super().__init__()
+        self.base, self.adapter = nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.base(x) + self.adapter(x)
+
+
+def test_what_the_author_has_frozen_is_never_trained() -> None:
+    model = WrappedBackbone(CHAIN, Adapted, CPU, weights=Adapted(None).state_dict(), training=QUICK)
+    before = {name: value.clone() for name, value in model.net.state_dict().items()}
+    model.fit(designs(), seeded())
+    changed = {name for name, value in model.net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"adapter.weight", "adapter.bias"}
+    opened = model.tunable()
+    assert [p.shape for p in opened.parameters] == [(4, 4), (4,)]
+    assert {name for name, p in opened.tuned.net.named_parameters() if p.requires_grad} == changed
+    assert all(p is q for p, q in zip(opened.parameters, opened.tuned.net.adapter.parameters(), strict=True))
+
+
+def test_a_network_without_anything_to_train_is_refused() -> None:
+    def frozen(condition: ConditionSpec | None) -> nn.Module:
+        return nn.Bilinear(4, 1, 4).requires_grad_(False)
+
+    model = WrappedBackbone(CHAIN, frozen, CPU, training=QUICK)
+    with pytest.raises(UnsupportedError, match=r"Bilinear(.|\n)*nothing to train"):
+        model.tunable()
+    with pytest.raises(UnsupportedError, match="nothing to train"):
+        model.fit(designs(), seeded())
+
+
+class Louder(WrappedBackbone):
+    """With an option of its own."""
+
+    def __init__(self, *given: Any, factor: float, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.factor = factor
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+        return self.factor * super().predict(x, t, condition)
+
+
+def test_a_twin_has_the_options_of_a_subclass() -> None:
+    model = Louder(CHAIN, Transformer, CPU, factor=3.0, training=QUICK)
+    before = model.net
+    twin = model.fresh(SCALAR)
+    assert twin.factor == 3.0
+    assert model.net is before
+    assert model.condition is None
+    assert equal(twin.net, wrapped(condition=SCALAR).net)

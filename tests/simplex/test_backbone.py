@@ -97,6 +97,8 @@ def test_faults_are_explained() -> None:
         SimplexSpec(end=5.0)
     with pytest.raises(ValueError, match="speed"):
         SimplexSpec(speed=-1.0)
+    with pytest.raises(ValueError, match="warp"):
+        SimplexSpec(warp=0.5)
 
 
 def test_a_spec_round_trips() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -286,3 +287,22 @@ def test_what_cannot_be_built_is_refused() -> None:
         SimplexProcess(Vectors(3))
     with pytest.raises(UnsupportedError, match="at least 2"):
         SimplexProcess(PAIR, 1)
+
+
+def test_the_bound_has_a_gradient_where_a_probability_underflows() -> None:
+    """Of 20 letters near the data, the wrong ones have a probability of 0 in float32."""
+    process = SimplexProcess(Tokens("ACDEFGHIKLMNPQRSTVWY", 3), 5, end=0.05)
+    out = torch.zeros(64, 3, 20, requires_grad=True)
+    bound = process.bound(lambda x, t, condition: out, process.space.random(64, seeded()), seeded())
+    (gradient,) = torch.autograd.grad(bound.sum(), out)
+    assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize("objective", ["cross_entropy", "bound"])
+def test_a_network_may_forbid_a_letter_that_does_not_occur(objective: Literal["cross_entropy", "bound"]) -> None:
+    process = SimplexProcess(PAIR, 5, objective=objective)
+    out = torch.tensor([0.0, 0.0, 0.0, -torch.inf], requires_grad=True)
+    loss = process.loss(lambda x, t, condition: out.expand(len(x), 2, 4), PAIR.encode(["AC", "GA"]), seeded())
+    assert bool(loss.isfinite().all())
+    (gradient,) = torch.autograd.grad(loss.sum(), out)
+    assert bool(gradient.isfinite().all())

@@ -16,7 +16,7 @@ from braid_core.tuning.finetune import FineTuned
 from braid_core.tuning.rollout import rollout
 from braid_core.tuning.spec import FineTuningSpec
 from tests.checks import seeded
-from tests.doubles import Counted, FormulaOracle, GaussianBackbone, GaussianChain, Heard, problem
+from tests.doubles import Counted, FormulaOracle, FormulaPosterior, GaussianBackbone, GaussianChain, Heard, problem
 
 QUICK: dict[str, Any] = {"steps": 8, "batch": 16, "alpha": 0.3, "learning_rate": 0.02, "clip": 1.0}
 
@@ -195,7 +195,7 @@ def test_checkpointing_pays_with_a_second_pass(monkeypatch: pytest.MonkeyPatch) 
     assert plain == 2 * 4 * QUICK["steps"]  # tuned and reference, at each step of the chain
     tuned(BraidSpec(**QUICK, checkpoint=True))
     assert len(calls) == 3 * plain
-    look = 2  # one step, before anything else
+    look = 4  # two steps, before anything else
     tuned()
     assert len(calls) == 4 * plain + look
     monkeypatch.setattr("braid_core.tuning.estimators.MOST_KEPT", 0)
@@ -306,3 +306,18 @@ def test_designs_alone_are_those_of_sample_without_asking_the_reference() -> Non
     sampler.reference = asked
     assert torch.equal(sampler.designs(50, seeded()), sampler.sample(50, seeded()).x)
     assert asked.calls == sampler.tuned.process.steps  # of `sample`
+
+
+class Detached(FormulaOracle):
+    """Without gradients, as from a library that is no torch."""
+
+    @torch.no_grad()
+    def posterior(self, x: Tensor) -> FormulaPosterior:
+        return super().posterior(x)
+
+
+def test_a_score_without_a_gradient_is_refused() -> None:
+    """Else the path KL alone would be minimised, and nobody would notice."""
+    with pytest.raises(UnsupportedError, match=r"no gradient(.|\n)*policy = \{\}"):
+        tuned(oracle=Detached(bowl))
+    assert bool(weights(tuned(BraidSpec(**QUICK, policy={}), Detached(bowl))).any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -59,6 +60,19 @@ def test_each_substitution_is_scored_once_and_without_autograd() -> None:
     x = SPACE.random(1, seeded()).requires_grad_()
     by_substitution(score, x).sum().backward()
     assert len(scored) == len(set(scored)) == 1 + SPACE.length * 3
+
+
+def test_no_more_designs_are_scored_at_once_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(letters.ROWS, "cpu", 10)  # one position of these six designs has 18 substitutions
+
+    def score(x: Tensor) -> Tensor:
+        assert len(x) <= 10
+        return hash_like(x)
+
+    x = SPACE.random(6, seeded()).requires_grad_()
+    by_substitution(score, x).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, by_hand(x))
 
 
 def test_a_memory_changes_no_gradient() -> None:
@@ -120,10 +134,10 @@ def curved(x: Tensor) -> Tensor:
     return torch.sin(2 * x.flatten(1) @ weight)
 
 
-def tuned(**options: Any) -> Tensor:
+def tuned(oracle: Callable[[Tensor], Tensor] = curved, **options: Any) -> Tensor:
     backbone = MaskedSpec(network={"width": 8, "depth": 1}).build(SPACE, torch.device("cpu"))
     spec = BraidSpec(steps=3, batch=8, **options)
-    state = spec.build().fit(problem(backbone, FormulaOracle(curved))).state()
+    state = spec.build().fit(problem(backbone, FormulaOracle(oracle))).state()
     return torch.cat([tensor.flatten() for tensor in state.tensors.values()])
 
 
@@ -140,3 +154,7 @@ def test_only_letters_can_be_substituted() -> None:
     backbone = GaussianBackbone(GaussianChain(2, 3))
     with pytest.raises(UnsupportedError, match="not for Vectors"):
         BraidSpec(letter_gradient="exact").build().fit(problem(backbone, FormulaOracle(curved)))
+
+
+def test_exact_gradients_need_none_of_the_oracle() -> None:
+    assert torch.isfinite(tuned(letter_gradient="exact", oracle=lambda x: curved(x).detach())).all()

@@ -165,6 +165,7 @@ def test_alpha_and_budget_exclude_each_other() -> None:
         ({"kl_budget": -1.0}, "kl_budget"),
         ({"kl_budget": [2.0, 1.0]}, "do not rise"),
         ({"kl_budget": [1.0, 1.0]}, "do not rise"),
+        ({"kl_budget": []}, "lists no budget"),
         ({"kl_budget": [1.0, 2.0, 3.0], "steps": 2}, "too few"),
         ({"policy": {}, "checkpoint": True}, "checkpoint"),
         ({"policy": {}, "letter_gradient": "exact"}, "letter_gradient"),

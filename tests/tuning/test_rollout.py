@@ -236,3 +236,13 @@ def test_a_reference_without_gradients_would_be_wrong(family: Family) -> None:
     assert torch.equal(right, wrong)
     right, wrong = (flat(torch.autograd.grad(kl.sum(), family.parameters)) for kl in (right, wrong))
     assert float((right - wrong).norm()) > 1e-3 * float(right.norm())
+
+
+def test_weights_are_not_counted_as_what_a_rollout_keeps(family: Family) -> None:
+    """They are there anyway, once: what is kept is in proportion to the designs, however few."""
+    kept = [
+        activations(family.process, family.predict, n, torch.device("cpu"), reference=family.reference)
+        for n in (16, 32)
+    ]
+    assert kept[1] == pytest.approx(2 * kept[0], rel=0.02)
+    assert kept[0] > 0

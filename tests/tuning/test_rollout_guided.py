@@ -11,6 +11,7 @@ from braid_discrete import MaskedSpec, UniformSpec
 from braid_simplex import SimplexSpec
 from torch import Tensor
 
+from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Backbone, Condition, Tokens, Trajectory, Vectors
 from braid_core.tuning.rollout import Guidance, rollout
 from tests.checks import seeded
@@ -141,3 +142,9 @@ def test_states_at_rest_are_skipped_unless_the_kl_is_wanted() -> None:
         assert torch.equal(x, run(model).x)
         assert (predict.asked < everybody) == spared
         assert potential.asked == predict.asked
+
+
+def test_a_potential_without_a_gradient_is_refused(model: Backbone) -> None:
+    guidance = Guidance(lambda x: wave(x).detach(), 1.0)
+    with pytest.raises(UnsupportedError, match=r"has no gradient(.|\n)*best-of-n"):
+        rollout(model.process, model.predict, N, seeded(), guidance=guidance)
