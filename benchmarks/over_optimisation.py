@@ -72,7 +72,7 @@ def look(sampler: Sampler, task: Task, oracle: Oracle, spec: FineTuningSpec, see
     method, streams = spec.build(), Streams(seed)
     raw = sampler.sample(DRAWS, streams.get("look"))
     assert raw.kl is not None
-    best = Drawing(task, streams, CPU, DELIVERED, POOL).columns(
+    best = Drawing(task.space, task.valid, streams, CPU, DELIVERED, POOL).columns(
         "", sampler.sample, lambda x: method.score(oracle.posterior(x))
     )[1]
     found: Cell = {"kl": float(raw.kl.sum(1).mean()), "filled": len(best.x)}

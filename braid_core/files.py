@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from braid_core.errors import StoreError
 
-TEMPORARY = ".*.tmp"
-"""What the names of unfinished files and folders look like."""
+TEMPORARY = ".*.braid-*.tmp"
+"""What the names of unfinished files and folders look like, and no other program's."""
+FORBIDDEN, OCCUPIED = "choose a folder that you may write to", "choose another name: a file or folder is in the way"
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: FORBIDDEN,
+    errno.EPERM: FORBIDDEN,
+    errno.EROFS: FORBIDDEN,
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: OCCUPIED,
+    errno.EISDIR: OCCUPIED,
+    errno.EEXIST: OCCUPIED,
+}
+
+
+def temporary_name(name: str) -> str:
+    """A name that nobody else takes for what will be called ``name``.
+
+    Not made of the process id: containers that share a folder have the same ones.
+    """
+    return f".{name[:50]}.braid-{uuid4().hex[:8]}.tmp"  # the system allows 255 bytes
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -20,7 +42,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(temporary_name(target.name))
     with writing(path):
         if path.exists() and not path.is_file():
             path.write_bytes(data)
@@ -36,21 +58,20 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def make_folder(path: Path) -> None:
     """Create ``path`` and its parents, and check that files can be written there; raises :class:`StoreError`."""
-    probe = path / f".probe.{os.getpid()}.tmp"
+    probe = path / f".braid-probe-{uuid4().hex[:8]}"  # not TEMPORARY: who clears up must not take it from under us
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raises :class:`StoreError` where the block cannot write ``path``: no permission, no space, a file in the way."""
+    """Raises :class:`StoreError` where the block cannot write ``path``, with the remedy for the system's reason."""
     try:
         yield
     except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0, "see that the folder is there and can be written to")
         raise StoreError(
-            f"cannot write {path}",
-            why=error.strerror or str(error),
-            fix="free some space or choose a folder that you may write to; finished stages are kept",
+            f"cannot write {path}", why=error.strerror or str(error), fix=f"{remedy}; finished stages are kept"
         ) from error

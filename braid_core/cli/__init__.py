@@ -6,11 +6,16 @@ to nothing and builds an argument parser only for the verb that is called.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+
+TYPE_CHECKING = False  # `typing` is not imported: it would be a good part of the time of a light command
+if TYPE_CHECKING:
+    from typing import TextIO
 
 # Each verb is a module of this package with `add_arguments(parser)` and `main(args) -> int`.
 VERBS = {
@@ -43,7 +48,7 @@ def console() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or what the error says (2 for a mistake, 130 when interrupted).
 
-    Only a bug leaves it as an exception, with its traceback.
+    Only a bug leaves it as an exception, with its traceback: an OSError too, unless the output cannot be written.
     """
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
@@ -51,18 +56,31 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return _fail("stopped; finished stages are kept: repeat the same command to continue from there", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered goes nowhere
-        return 141  # as if by SIGPIPE, like any other program whose reader has gone
     except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        return _fail(f"{error.strerror or error}{place}", 2)
+        if error.filename and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"{error.strerror}: {error.filename}", 2)  # a full disk is nobody's bug
+        lost = None if error.filename else next(filter(_refuses, (sys.stdout, sys.stderr)), None)
+        if lost is None:
+            raise  # no fault of the output: whoever opened the file or the pipe ought to have explained it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), lost.fileno())  # what is still buffered goes nowhere
+        if isinstance(error, BrokenPipeError):
+            return 141  # as if by SIGPIPE, like any other program whose reader has gone
+        return _fail(f"cannot write the output: {error.strerror or error}", 2)
     except Exception as error:
         from braid_core.errors import BraidError
 
         if not isinstance(error, BraidError):
             raise
         return _fail(str(error), error.exit_code)
+
+
+def _refuses(stream: TextIO) -> bool:
+    """Whether ``stream`` cannot be written to; an error of writing does not say what it was written to."""
+    try:
+        print(file=stream, flush=True)
+    except OSError:
+        return True
+    return False
 
 
 def _fail(message: str, code: int) -> int:

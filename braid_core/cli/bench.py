@@ -6,7 +6,6 @@ It ends with a report; `braid report` makes one at any time.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import sys
@@ -15,6 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from braid_core.cli.arguments import positive
 
 if TYPE_CHECKING:
     from braid_core.experiment.bench import Bench, Done
@@ -27,15 +28,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = "the folder for the table, the cells and their runs (default: runs/ and the spec's name)"
     parser.add_argument("-o", "--out", type=Path, metavar="FOLDER", help=text)
     text = "cells computed at the same time (default: the spec's)"
-    parser.add_argument("-j", "--jobs", type=_positive, metavar="N", help=text)
+    parser.add_argument("-j", "--jobs", type=positive, metavar="N", help=text)
     text = "list the cells and what is finished, and compute nothing"
     parser.add_argument("-n", "--dry-run", action="store_true", help=text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
 
 
 def main(args: Namespace) -> int:

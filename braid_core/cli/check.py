@@ -7,7 +7,7 @@ from braid_core.cli.plugins import shown_state, unknown
 from braid_core.errors import PluginError
 from braid_core.registry import states
 from braid_core.registry.discovery import API, Catalogue, Plugin, scan
-from braid_core.registry.editable import stale_installs
+from braid_core.registry.editable import stale_installs, unreadable_installs
 from braid_core.registry.hooks import empty_manager, register
 from braid_core.registry.resolve import as_spec, fault, find, load
 
@@ -21,6 +21,7 @@ def check_plugins(names: list[str]) -> int:
         broken += verdict.startswith("BROKEN")
         print(f"{plugin.kind:<10} {plugin.qualified:<32} {verdict}")
     notes = [*catalogue.warnings, *(f"{stale}\n  fix: {stale.fix}" for stale in stale_installs())]
+    notes += map(str, unreadable_installs())
     for note in notes:
         print(f"warning: {note}")
     return 1 if broken or notes else 0

@@ -1,16 +1,21 @@
-"""Draw designs from a finished run, with their predictions, best first, as CSV."""
+"""Draw designs from a finished run, with their predictions, best first, as CSV.
+
+The task's rules of validity are not applied: designs that break them may be among those drawn.
+"""
 
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+
+from braid_core.cli.arguments import positive
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the run folder, ``-n``, ``--seed`` and ``-o``."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
-    parser.add_argument("-n", type=_count, default=100, metavar="N", help="how many designs (default: 100)")
+    parser.add_argument("-n", type=positive, default=100, metavar="N", help="how many designs (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other designs (default: 0)")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="write here instead of the screen")
 
@@ -30,9 +35,3 @@ def main(args: Namespace) -> int:
         write_atomic(args.out, text)
         print(f"{len(designs)} designs: {args.out}", file=sys.stderr)
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)

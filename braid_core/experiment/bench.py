@@ -13,12 +13,11 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
-from braid_core.errors import BraidError
+from braid_core.errors import BraidError, StoreError
 from braid_core.experiment.bench_cell import (
     Order,
     Outcome,
@@ -40,12 +39,13 @@ from braid_core.experiment.bench_spec import (
 )
 from braid_core.experiment.bench_table import costs_table, results_table
 from braid_core.experiment.calibration import with_scale
-from braid_core.experiment.manifest import LIBRARIES, hardware, pick_device, plugins_of
+from braid_core.experiment.manifest import LIBRARIES, hardware, pick_device, plugins_of, versions
 from braid_core.experiment.run import STORE
 from braid_core.experiment.store import Store
 from braid_core.files import make_folder, write_atomic
 from braid_core.interfaces import Space
 from braid_core.registry.hooks import empty_manager
+from braid_core.registry.resolve import scanned_once
 
 TABLE, COST_TABLE = "results.csv", "costs.csv"
 
@@ -74,8 +74,10 @@ class Bench:
         self.spec = parse_bench(spec)
         self.out = Path(out)
         self.cells = self.spec.cells
+        _refuse_another(self.out, {cell.name for cell in self.cells})
         fingerprints = check(self.cells)
-        self.keys = {cell.name: cell_key(cell, fingerprints[cell.task]) for cell in self.cells}
+        with scanned_once():
+            self.keys = {cell.name: cell_key(cell, fingerprints[cell.task]) for cell in self.cells}
 
     @property
     def table(self) -> Path:
@@ -134,7 +136,8 @@ class Bench:
         return Order(cell.name, self.keys[cell.name], cell.labels, cell.spec.to_dict(), self.out, command)
 
     def _manifest(self, command: str | None) -> dict[str, Any]:
-        named = {(kind, *facts.values()) for cell in self.cells for kind, facts in plugins_of(cell.spec).items()}
+        with scanned_once():
+            named = {(kind, *facts.values()) for cell in self.cells for kind, facts in plugins_of(cell.spec).items()}
         return {
             "bench_version": BENCH_VERSION,
             "spec": self.spec.to_dict(),
@@ -142,7 +145,7 @@ class Bench:
             "plugins": [
                 dict(zip(("kind", "type", "distribution", "version"), one, strict=True)) for one in sorted(named)
             ],
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+            "versions": {"python": platform.python_version(), **versions(LIBRARIES)},
             "hardware": {
                 **hardware(pick_device(self.spec.device)),
                 "threads": self.spec.threads,
@@ -151,6 +154,24 @@ class Bench:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": command,
         }
+
+
+def _refuse_another(out: Path, names: set[str]) -> None:
+    """Raises where ``out`` holds a bench of which no cell is one of ``names``: its tables would be replaced.
+
+    One that shares a cell is the same bench with an edited spec, which continues.
+    """
+    try:
+        there = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # no bench yet, or none that can be read
+    if there and names.isdisjoint(there):
+        raise StoreError(
+            "the folder holds another bench",
+            where=str(out),
+            why=f"{MANIFEST} there shares no cell with this spec, and its tables would be replaced",
+            fix="give another folder with --out, or delete this one if the other bench is not needed any more",
+        )
 
 
 def bench(spec: BenchSpec | dict[str, Any], out: Path | str, *, jobs: int | None = None) -> Path:

@@ -13,20 +13,19 @@ import traceback
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from threadpoolctl import threadpool_limits
 
 from braid_core.errors import BraidError
 from braid_core.experiment.bench_spec import BENCH_VERSION, CELLS, RUNS, Cell
-from braid_core.experiment.manifest import code_hash, pick_device, plugins_of, source_hash
+from braid_core.experiment.manifest import LEARNING, code_hash, pick_device, plugins_of, source_hash, versions
 from braid_core.experiment.run import run
 from braid_core.experiment.spec import parse_spec
 from braid_core.experiment.store import RECORD, DamageWarning
 from braid_core.files import write_atomic
-from braid_core.registry.discovery import SHIPPED
 
 KINDS = ("task", "backbone", "oracle", "objective")
 MEASURING = (
@@ -78,7 +77,7 @@ def cell_key(cell: Cell, data: str) -> str:
         "data": data,
         "device": pick_device(cell.spec.device).type,
         "plugins": plugins_of(cell.spec),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", SHIPPED)},  # trees judge, too
+        "versions": versions(LEARNING),
         "code": code_hash("braid_core", *(type(getattr(cell.spec, kind)).__module__ for kind in KINDS)),
         "measures": source_hash(*MEASURING),
     }
@@ -161,6 +160,13 @@ def failed(order: Order, error: Exception) -> dict[str, Any]:
     """The record of a cell that ended with ``error``."""
     if isinstance(error, BraidError):
         told = {name: getattr(error, name) for name in ("what", "where", "why", "fix")}
+    elif _out_of_memory(error):
+        told = {
+            "what": "the cell needs more memory than there is",
+            "where": None,
+            "why": " ".join(str(error).split()) or type(error).__name__,
+            "fix": "run fewer jobs at a time, or give the method a smaller batch or pool",
+        }
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
         told = {
@@ -170,6 +176,13 @@ def failed(order: Order, error: Exception) -> dict[str, Any]:
             "fix": f"report it with the traceback in {_traceback_file(order, error)}",
         }
     return {**_head(order), "error": told, "rows": [], "history": [], "seconds": {}, "memory": {}}
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Torch's allocator of main memory raises a plain RuntimeError, the system an OSError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError | OSError) and "allocate memory" in str(error).lower()
+    )
 
 
 def _traceback_file(order: Order, error: Exception) -> str:

@@ -22,6 +22,8 @@ from braid_core.registry.spec import OracleSpec, ScaledOracleSpec
 LOWER, HELD_OUT, DELIVERED = 0.8, 0.25, 0.2
 """The reward quantile up to which is fitted, the share of designs held out, and the share of those, the best by the
 oracle's word, that stands for what a run would deliver."""
+LOWER_EQUAL = f"the lower {LOWER:.0%} of the rewards are all equal"
+"""What is said of a table that has a top and nothing below it: most designs without any activity, for example."""
 FEWEST, FEWEST_DELIVERED, FEWEST_CHOSEN = 50, 50, 10
 """Smaller tables are not split a second time. At least so many held-out designs stand for what is delivered where a
 promise is made of them, if there are, and so many where scales are told apart by which ones they choose."""
@@ -113,7 +115,19 @@ def rehearse(
 ) -> Rehearsal:
     """Fit the oracle of ``spec`` with c = 1 to the designs of three quarters of the table up to a reward ``quantile``.
 
-    Raises :class:`DataError` where the table is too small to be split, and whatever the oracle refuses.
+    Raises what :func:`parted` does, and whatever the oracle refuses.
+    """
+    fitted, held_out, cap = parted(data, quantile, streams)
+    oracle = with_scale(spec, 1.0).build(space, device)
+    oracle.fit(fitted.to(device), streams.get("oracle", device), log)
+    held_out = held_out.to(device)
+    return Rehearsal(beliefs(oracle, held_out.x), held_out.y, cap)
+
+
+def parted(data: LabelledDesigns, quantile: float, streams: Streams) -> tuple[LabelledDesigns, LabelledDesigns, float]:
+    """What a rehearsal fits, what it keeps, and the reward up to which it fits.
+
+    Raises :class:`DataError` where the table is too small to be split, or what would be fitted all alike.
     """
     if len(data) < FEWEST:
         raise _too_few(f"{len(data)} designs are", FEWEST, "after those that a run holds out to judge its oracle")
@@ -121,11 +135,15 @@ def rehearse(
     if len(held_out) < FEWEST_HELD_OUT:
         raise _too_few(f"a quarter of the families is {len(held_out)} designs, which are", FEWEST_HELD_OUT, "held out")
     cap = float(known.y.quantile(quantile))
-    fitted = known.take((known.y <= cap).nonzero().flatten()).to(device)
-    oracle = with_scale(spec, 1.0).build(space, device)
-    oracle.fit(fitted, streams.get("oracle", device), log)
-    held_out = held_out.to(device)
-    return Rehearsal(beliefs(oracle, held_out.x), held_out.y, cap)
+    fitted = known.take((known.y <= cap).nonzero().flatten())
+    if len(fitted) < len(known) and constant(fitted.y):  # of a whole table the oracle says so itself
+        raise DataError(LOWER_EQUAL, why="there is nothing to learn from them", fix="give c, or kl_budget, a number")
+    return fitted, held_out, cap
+
+
+def constant(y: Float[Tensor, " n"]) -> bool:
+    """Whether all rewards are the same."""
+    return bool((y == y[0]).all())
 
 
 def _too_few(found: str, wanted: int, which: str) -> DataError:
@@ -159,8 +177,7 @@ class Calibration:
         if isinstance(spec.c, float):
             return spec.c
         if self.lower is None or self.whole is None:
-            fix = "give c a number, or measure more designs"
-            raise DataError("c = 'auto' cannot be chosen", where="oracle", why=self.refused, fix=fix)
+            raise DataError("c = 'auto' cannot be chosen", where="oracle", why=self.refused, fix="give c a number")
         parts = (self.lower, self.whole)
         most = min(min(part.harmless() for part in parts), max(part.needs(0.0) for part in parts))
         return max((c for c in SCALES if c <= most), default=SCALES[0])

@@ -55,8 +55,11 @@ class Comparison:
 
     @property
     def verdict(self) -> Literal["better", "worse", "not worse", "undecided", "too few seeds"]:
-        """What may be said. "better" and "worse" take at least eight seeds and an adjusted p below .05."""
+        """What may be said. "better" and "worse" take at least eight seeds, an adjusted p below .05, and ranks that
+        lean to the mean's side: one huge outlier can turn the mean, which the test does not look at."""
         if len(self.seeds) >= FEWEST and self.p_holm < LEVEL:
+            if self.mean * rank_sum(np.array(self.differences)) <= 0:
+                return "undecided"
             return "better" if self.mean > 0 else "worse"
         if self.not_worse is None:
             return "too few seeds"
@@ -78,13 +81,15 @@ def compare(
     full = table["n"] >= ENOUGH * (table["n"] + table["shortfall"].fillna(0))
     rows = table[(table["column"] == column) & table[metric].notna() & full]
     found = []
-    for (task, backbone), part in rows[rows["method"] == a].groupby(["task", "backbone"], sort=False, dropna=False):
-        other = rows[(rows["method"] == b) & (rows["task"] == task)]
-        other = other[other["backbone"].isna() | (other["backbone"] == backbone)]
+    # A reference has no backbone and fits every one.
+    rows = rows.assign(backbone=rows["backbone"].astype(object).where(rows["backbone"].notna(), ""))
+    ours, theirs = (rows[rows["method"] == method].groupby(["task", "backbone"], sort=False) for method in (a, b))
+    for ((task, own), part), ((task_b, its), other) in product(ours, theirs):
         pair = part.merge(other, on="seed", suffixes=("", "_b")).sort_values("seed")
-        if len(pair):
+        if len(pair) and task == task_b and (own == its or not own or not its):
             differences = (pair[metric] - pair[f"{metric}_b"]) / pair["offline_std"]
-            found.append(((str(task), str(backbone)), pair["seed"].tolist(), differences.to_numpy(dtype=float)))
+            place = str(task), str(own or its)
+            found.append((place, pair["seed"].tolist(), differences.to_numpy(dtype=float)))
     if not found:
         raise DataError(
             f"{a!r} and {b!r} share no task and seed with {metric!r} in column {column!r}",
@@ -129,10 +134,14 @@ def signed_rank(differences: Float[np.ndarray, " n"]) -> float:
         return 1.0
     if len(kept) > ENUMERATED:
         return float(wilcoxon(kept).pvalue)
-    ranks = rankdata(np.abs(kept))
-    sums = np.array(list(product((-1, 1), repeat=len(kept)))) @ ranks
-    observed = float(np.sign(kept) @ ranks)
-    return float((np.abs(sums) >= abs(observed) - 1e-9).mean())
+    sums = np.array(list(product((-1, 1), repeat=len(kept)))) @ rankdata(np.abs(kept))
+    return float((np.abs(sums) >= abs(rank_sum(kept)) - 1e-9).mean())
+
+
+def rank_sum(differences: Float[np.ndarray, " n"]) -> float:
+    """The sum of the signed ranks: to which side, and how far, the differences lean."""
+    kept = differences[differences != 0]
+    return float(np.sign(kept) @ rankdata(np.abs(kept)))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -11,11 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from braid_core.experiment.metrics import distinct
-from braid_core.interfaces import Sampler, State, Streams, Task, Trajectory
+from braid_core.interfaces import Sampler, Space, State, Streams, Trajectory
 
 Draw = Callable[[int, torch.Generator], Trajectory]
 Alone = Callable[[int, torch.Generator], Tensor]
 Score = Callable[[Tensor], Tensor]
+Valid = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,13 @@ class Designs:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How designs are drawn in a run: ``n`` a column, the selected ones out of ``pool`` draws."""
+    """How designs are drawn in a run: ``n`` a column, the selected ones out of ``pool`` draws, if they are ``valid``.
 
-    task: Task
+    It has no task, whose truth would be in reach of those who draw before everything is decided.
+    """
+
+    space: Space
+    valid: Valid
     streams: Streams
     device: torch.device
     n: int
@@ -53,9 +58,9 @@ class Drawing:
         """
         source = self.streams.get("draw/pool", self.device)
         pool = sample(self.pool, source).x if designs is None else designs(self.pool, source)
-        pool = pool[self.task.valid(pool)]
-        pool = pool[distinct(pool, self.task.space)]
-        best = _best_first(score(pool))[: self.n] if len(pool) else torch.arange(0)
+        pool = pool[self.valid(pool)]
+        pool = pool[distinct(pool, self.space)]
+        best = best_first(score(pool))[: self.n] if len(pool) else torch.arange(0)
         return [
             self.first(method, sample),
             Designs(method, "selected", pool[best], shortfall=self.n - len(best)),
@@ -76,7 +81,7 @@ class Drawing:
         return columns
 
 
-def _best_first(score: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+def best_first(score: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
     """The rows by descending score; those without one (NaN) are last."""
     return torch.where(score.isnan(), -torch.inf, score).argsort(descending=True, stable=True)
 

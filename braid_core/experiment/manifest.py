@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -26,6 +26,16 @@ from braid_core.registry.resolve import find
 SPACES: dict[str, Callable[..., Space]] = {"Tokens": Tokens, "Vectors": Vectors, "Images": Images}
 COMPUTING = ("interfaces", "nets", "tuning")
 LIBRARIES = (SHIPPED, "torch", "numpy", "pydantic")
+LEARNING = ("torch", SHIPPED, "numpy", "scipy", "scikit-learn", "gpytorch")
+"""What oracles are made of, and judges."""
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """The installed version of each distribution."""
+    return {name: _version(name) for name in names}
+
+
+_version = cache(version)  # each call reads a file, and a bench asks for every cell
 
 
 def plugins_of(spec: RunSpec) -> dict[str, dict[str, str]]:
@@ -81,7 +91,7 @@ def manifest(spec: RunSpec, space: Space, device: torch.device, command: str | N
         "spec": spec.to_dict(),
         "space": space_to_json(space),
         "plugins": [{"kind": kind, **facts} for kind, facts in plugins_of(spec).items()],
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": {"python": platform.python_version(), **versions(LIBRARIES)},
         "hardware": hardware(device),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from braid_core.errors import StoreError
 from braid_core.experiment.calibration import with_scale
+from braid_core.experiment.designs import best_first
 from braid_core.experiment.manifest import pick_device, space_from_json
 from braid_core.experiment.metrics import distinct
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
@@ -20,6 +23,8 @@ from braid_core.experiment.store import read_state
 from braid_core.interfaces import Objective, Oracle, Sampler, Space, Streams
 
 ROUNDS = 10
+BLOCK = 4096
+"""The most designs drawn, or scored, at once: what that takes of memory does not grow with their number."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +49,26 @@ class FinishedRun:
         generator = Streams(self.spec.seed).get(f"sample/{seed}", self.device)
         x = torch.empty(0, *self.space.event_shape, device=self.device)
         for _ in range(ROUNDS):
-            drawn = self.sampler.designs(n, generator)
+            drawn = torch.cat([self.sampler.designs(min(BLOCK, n - k), generator) for k in range(0, n, BLOCK)])
             x = torch.cat([x, drawn[self.space.contains(drawn)]])
             x = x[distinct(x, self.space)][:n]
             if len(x) == n:
                 break
-        posterior = self.oracle.posterior(x)
-        order = self.objective.score(posterior).argsort(descending=True, stable=True)
-        facts = {"predicted": posterior.mean, "std": posterior.std, "conservative": posterior.conservative()}
-        facts["promised"] = promised(self.promise, posterior, self.c)
+        parts = [self._facts(block) for block in torch.split(x, BLOCK)]
+        facts = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        order = best_first(facts.pop("score"))
         columns = {name: values[order].tolist() for name, values in facts.items()}
         return pd.DataFrame({"design": self.space.decode(x[order]), **columns})
+
+    def _facts(self, x: Float[Tensor, " b *event"]) -> dict[str, Float[Tensor, " b"]]:
+        posterior = self.oracle.posterior(x)
+        return {
+            "score": self.objective.score(posterior),
+            "predicted": posterior.mean,
+            "std": posterior.std,
+            "conservative": posterior.conservative(),
+            "promised": promised(self.promise, posterior, self.c),
+        }
 
 
 def open_run(folder: Path | str, device: str = "auto") -> FinishedRun:
@@ -71,7 +85,7 @@ def open_run(folder: Path | str, device: str = "auto") -> FinishedRun:
         record = json.loads(path.read_text())
         spec, space = parse_spec(record["spec"], str(path)), space_from_json(record["space"])
         finished = bool(record["seconds"])  # written last; before, the checkpoints may be those of another spec
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, error) from error
     if not finished:
         raise StoreError(f"the run in {folder} is not finished", fix="repeat its `braid run`: it continues")

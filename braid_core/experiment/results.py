@@ -103,15 +103,18 @@ def results(
         "seed": spec.seed,
         "rows": [_offline_row(data, offline, doubt, task, nature), *rows],
         "history": history,
-        "oracle": _finite(oracle_quality),
+        "oracle": finite(oracle_quality),
         "kl": own[-1] if own else None,
     }
 
 
-def _finite(figures: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows neither NaN nor infinity."""
-    cleaned = {key: _finite(value) if isinstance(value, dict) else value for key, value in figures.items()}
-    return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in cleaned.items()}
+def finite(figures: Any) -> Any:
+    """The same with None for NaN and infinity, which JSON does not know, however deep they are."""
+    if isinstance(figures, dict):
+        return {key: finite(value) for key, value in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [finite(value) for value in figures]
+    return None if isinstance(figures, float) and not isfinite(figures) else figures
 
 
 def _offline_row(

@@ -11,21 +11,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from braid_core.errors import DataError
 from braid_core.experiment.calibration import DELIVERED, Calibration, calibrate, with_scale
-from braid_core.experiment.designs import Designs, Drawing, from_state, to_state
-from braid_core.experiment.manifest import code_hash, manifest, pick_device, plugins_of, source_hash
+from braid_core.experiment.designs import Designs, Drawing, Valid, from_state, to_state
+from braid_core.experiment.manifest import (
+    LEARNING,
+    code_hash,
+    manifest,
+    pick_device,
+    plugins_of,
+    source_hash,
+    versions,
+)
 from braid_core.experiment.models import load_backbone, load_oracle, load_sampler
 from braid_core.experiment.naturalness import Nature
 from braid_core.experiment.promise import Beliefs, Promise, beliefs, judge, promised
 from braid_core.experiment.regret import regret
-from braid_core.experiment.results import design_table, results
-from braid_core.experiment.selection import Selection, halves, select
+from braid_core.experiment.results import design_table, finite, results
+from braid_core.experiment.selection import Selection, refuse, select
 from braid_core.experiment.selection import automatic as chooses_budget
 from braid_core.experiment.spec import RunSpec, parse_spec
 from braid_core.experiment.split import OFFLINE, Split
@@ -46,6 +54,7 @@ from braid_core.interfaces import (
 from braid_core.registry.discovery import SHIPPED
 from braid_core.registry.hooks import hook_manager
 from braid_core.registry.spec import ObjectiveSpec
+from braid_core.tuning.finetune import open_for_tuning
 from braid_core.tuning.rollout import rollout
 from braid_core.tuning.spec import FineTuningSpec
 
@@ -69,10 +78,13 @@ def run(
     with _threads(spec.threads):
         # What is wrong with the spec or the data shows here, before anything is written.
         device, task = pick_device(spec.device), spec.task.build(spec.seed)
-        for part in (with_scale(spec.oracle, 1.0), spec.backbone):  # what cannot be built for this space says so
-            part.build(task.space, device)
-        if chooses_budget(spec.objective):  # and so does a table that is too small to rehearse on
-            halves(task.offline(), Streams(spec.seed))
+        with_scale(spec.oracle, 1.0).build(task.space, device)  # what cannot be built for this space says so
+        backbone = spec.backbone.build(task.space, device)
+        if isinstance(spec.objective, FineTuningSpec):
+            open_for_tuning(backbone)  # and so does a chain that cannot be tuned
+        _refuse_one_group(spec, task)
+        if chooses_budget(spec.objective):  # and so does a table that is no good to rehearse on
+            refuse(spec.oracle, task.offline(), Streams(spec.seed))
         record = manifest(spec, task.space, device, command)
         manager = hook_manager(*hooks)
 
@@ -89,6 +101,18 @@ def run(
         write_atomic(folder / "manifest.json", json.dumps(record, indent=2))
         manager.hook.braid_run_finished(folder=folder, results=found)
     return folder
+
+
+def _refuse_one_group(spec: RunSpec, task: Task) -> None:
+    """Raises :class:`DataError` where no design can be held out, naming the column that says so."""
+    data, column = task.offline(), getattr(spec.task, "group", None)
+    try:
+        Split.of(data, spec.holdout, Streams(spec.seed))
+    except DataError as error:
+        if column is None:
+            raise
+        where, fix = f"task, group = {column!r}", "name another column, or none: all rows are one group in this one"
+        raise DataError(error.what, where=where, why=error.why, fix=fix) from error
 
 
 @contextmanager
@@ -127,8 +151,9 @@ def _judge(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
     found = results(table, columns, task, spec, pipeline.data, offline, pipeline.oracle_quality, nature)
     found["selection"] = asdict(pipeline.selected) if pipeline.selected else None
     found["regret"] = regret(oracle, pipeline.data, {f"{c.method}, {c.column}": c.x for c in columns if c.step is None})
-    write_atomic(folder / "results.json", json.dumps(found, indent=2, allow_nan=False))
-    return found
+    cleaned: dict[str, Any] = finite(found)
+    write_atomic(folder / "results.json", json.dumps(cleaned, indent=2, allow_nan=False))
+    return cleaned
 
 
 def _copy(stage: Stage, folder: Path, name: str) -> None:
@@ -162,13 +187,14 @@ class Pipeline:
 
     def _inputs(self, kind: str, *upstream: Stage) -> dict[str, Any]:
         """All that determines a stage of ``kind``, beside its upstream stages."""
+        plugins, libraries = plugins_of(self.spec), LEARNING if kind == "oracle" else ("torch", SHIPPED)
         return {
-            "plugins": {name: plugins_of(self.spec)[name] for name in ("task", kind)},
+            "plugins": {name: plugins[name] for name in ("task", kind)},
             "spec": getattr(self.spec, kind).model_dump(mode="json"),
             "data": self.task.fingerprint(),
             "seed": self.spec.seed,
             "device": self.device.type,
-            "versions": {"torch": torch.__version__, SHIPPED: version(SHIPPED)},
+            "versions": versions(libraries),
             "code": code_hash("braid_core", *(type(getattr(self.spec, part)).__module__ for part in ("task", kind))),
             "upstream": [stage.key for stage in upstream],
         }
@@ -250,10 +276,12 @@ class Pipeline:
         def compute(log: Log) -> State:
             assert isinstance(self.spec.objective, FineTuningSpec)
             oracle, backbone = self.spec.oracle, self.load_backbone()
-            return select(self.spec.objective, oracle, self.data, backbone, self._drawing(), self.streams, log).state()
+            # What is valid may be known by a judge that was trained on data set aside: a choice must not ask it.
+            drawing = self._drawing(self.task.space.contains)
+            return select(self.spec.objective, oracle, self.data, backbone, drawing, self.streams, log).state()
 
         inputs = {**self._inputs("objective", self.backbone), "draws": self._draws, "oracle": self._inputs("oracle")}
-        inputs |= {"judge": version("scikit-learn"), "rehearsal": source_hash("calibration", "promise", "selection")}
+        inputs |= {"rehearsal": source_hash("calibration", "promise", "selection"), "drawing": self._drawing_code}
         return self.store.stage("selection", inputs, compute)
 
     @cached_property
@@ -283,7 +311,7 @@ class Pipeline:
         """Random and Pretrained, in the same two columns; selected by the conservative score."""
 
         def compute(log: Log) -> State:
-            model, oracle = self.load_backbone(), self.load_oracle()
+            model, oracle, drawing = self.load_backbone(), self.load_oracle(), self._drawing(self.task.valid)
 
             def pretrained(n: int, generator: torch.Generator) -> Trajectory:
                 with torch.no_grad():
@@ -295,13 +323,13 @@ class Pipeline:
 
             return to_state(
                 [
-                    *self._drawing().columns("Random", lambda n, g: Trajectory(self.task.space.random(n, g)), score),
-                    *self._drawing().columns("Pretrained", pretrained, score),
+                    *drawing.columns("Random", lambda n, g: Trajectory(self.task.space.random(n, g)), score),
+                    *drawing.columns("Pretrained", pretrained, score),
                 ]
             )
 
-        inputs = {"draws": self._draws, "upstream": [self.backbone.key, self.oracle.key], "scale": self.scale}
-        return self.store.stage("references", inputs, compute)
+        inputs = self._drawn(self._draws, self.backbone, self.oracle)
+        return self.store.stage("references", {**inputs, "scale": self.scale}, compute)
 
     @cached_property
     def designs(self) -> Stage:
@@ -313,25 +341,34 @@ class Pipeline:
             def score(x: torch.Tensor) -> torch.Tensor:
                 return method.score(oracle.posterior(x))
 
-            return to_state(self._drawing().columns(self.spec.label, sampler.sample, score, sampler.designs))
+            drawing = self._drawing(self.task.valid)
+            return to_state(drawing.columns(self.spec.label, sampler.sample, score, sampler.designs))
 
-        return self.store.stage("designs", {"draws": self._draws, "upstream": [self.objective.key]}, compute)
+        return self.store.stage("designs", self._drawn(self._draws, self.objective), compute)
 
     @cached_property
     def history(self) -> Stage:
         """What the method would have proposed at its milestones."""
 
         def compute(log: Log) -> State:
-            return to_state(self._drawing().history(self.spec.label, self.load_sampler()))
+            return to_state(self._drawing(self.task.valid).history(self.spec.label, self.load_sampler()))
 
-        return self.store.stage("history", {"draws": self.spec.designs, "upstream": [self.objective.key]}, compute)
+        return self.store.stage("history", self._drawn(self.spec.designs, self.objective), compute)
+
+    @property
+    def _drawing_code(self) -> str:
+        return source_hash("designs", "metrics", "run")
+
+    def _drawn(self, draws: int | list[int], *upstream: Stage) -> dict[str, Any]:
+        """All that determines a stage of designs."""
+        return {"draws": draws, "upstream": [stage.key for stage in upstream], "code": self._drawing_code}
 
     @property
     def _draws(self) -> list[int]:
         return [self.spec.designs, self.spec.pool]
 
-    def _drawing(self) -> Drawing:
-        return Drawing(self.task, self.streams, self.device, self.spec.designs, self.spec.pool)
+    def _drawing(self, valid: Valid) -> Drawing:
+        return Drawing(self.task.space, valid, self.streams, self.device, self.spec.designs, self.spec.pool)
 
     def load_backbone(self) -> Backbone:
         return load_backbone(self.spec, self.task.space, self.device, self.backbone.state())

@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from braid_core.errors import DataError
-from braid_core.experiment.calibration import HELD_OUT, LOWER, calibrate, with_scale
+from braid_core.experiment.calibration import HELD_OUT, LOWER, LOWER_EQUAL, calibrate, constant, parted, with_scale
 from braid_core.experiment.calibration import automatic as scale_is_automatic
 from braid_core.experiment.designs import Drawing
 from braid_core.interfaces import Backbone, LabelledDesigns, Log, Problem, Sampler, Space, State, Streams, Tokens
@@ -125,9 +125,9 @@ def select(
 ) -> Selection:
     """The budget for ``spec``, whose other options stay.
 
-    Raises :class:`DataError` where the lower part of the table is too small, or nothing is above it.
+    Raises :class:`DataError` where the lower part of the table is too small or all alike, or nothing is above it.
     """
-    space, device = drawing.task.space, pretrained.device
+    space, device = drawing.space, pretrained.device
     fitted, judged = halves(data, streams)
     if scale_is_automatic(oracle):  # from what the rehearsal may know
         oracle = with_scale(oracle, calibrate(oracle, fitted, space, device, streams, log).scale(oracle))
@@ -160,6 +160,13 @@ def select(
     return Selection(tuple(rungs), _quality(judged, space, streams), choose(rungs, drawing.n))
 
 
+def refuse(oracle: OracleSpec, data: LabelledDesigns, streams: Streams) -> None:
+    """Raises the :class:`DataError` of a table on which :func:`select` cannot rehearse, before anything is fitted."""
+    fitted, _ = halves(data, streams)
+    if scale_is_automatic(oracle):
+        parted(fitted, LOWER, streams)
+
+
 def halves(data: LabelledDesigns, streams: Streams) -> tuple[LabelledDesigns, LabelledDesigns]:
     """What the rehearsed oracle learns, half of the lower part, and all the rest, for the judge; no group in both.
 
@@ -180,6 +187,13 @@ def halves(data: LabelledDesigns, streams: Streams) -> tuple[LabelledDesigns, La
         )
     lower, upper = (data.take(rows.nonzero().flatten()) for rows in (low, ~low))
     fitted, other = lower.split(0.5, streams.get("selection/halves"))
+    if constant(fitted.y):
+        raise DataError(
+            LOWER_EQUAL,
+            where="kl_budget",
+            why="a rehearsal tunes on half of them, and there is nothing to learn from them",
+            fix="give kl_budget, or alpha, a number",
+        )
     return fitted, _joined(other, upper)
 
 

@@ -83,7 +83,14 @@ def parse_spec(data: object, where: str = "spec") -> RunSpec:
     if isinstance(data, RunSpec):
         return data
     if not isinstance(data, dict):
-        raise SpecError("a run spec is a mapping", where=where, why=f"got {type(data).__name__}")
+        from braid_core.experiment.bench_spec import BenchSpec  # here, because it is made of run specs
+
+        fix = "`braid bench` makes benches" if isinstance(data, BenchSpec) else None
+        raise SpecError("a run spec is a mapping", where=where, why=f"got {type(data).__name__}", fix=fix)
+    if "tasks" in data and "task" not in data:
+        raise SpecError(
+            "this is the spec of a bench, not of a run", where=where, fix="use `braid bench`, or give `task`"
+        )
     try:
         return RunSpec.model_validate(data)
     except ValidationError as error:
@@ -117,16 +124,23 @@ def read_spec(path: Path) -> object:
     return readers[path.suffix](path)
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding=ENCODING)
+    except OSError as error:
+        raise SpecError("the spec file cannot be read", where=str(path), why=error.strerror or str(error)) from error
+
+
 def _read_toml(path: Path) -> object:
     try:
-        return tomllib.loads(path.read_text(encoding=ENCODING))
+        return tomllib.loads(_text(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError("the spec is not valid TOML", where=str(path), why=str(error)) from error
 
 
 def _read_json(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding=ENCODING))
+        return json.loads(_text(path))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SpecError("the spec is not valid JSON", where=str(path), why=str(error)) from error
 
@@ -139,7 +153,7 @@ def _read_python(path: Path) -> object:
     except BraidError as error:
         place = f"{path}, line {_line(error, path)}" + (f": {error.where}" if error.where else "")
         raise type(error)(error.what, where=place, why=error.why, fix=error.fix) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # `sys.exit()` would end us too, without a word
         raise SpecError(
             f"the Python spec raised {type(error).__name__}", where=f"{path}, line {_line(error, path)}", why=str(error)
         ) from error
@@ -148,7 +162,7 @@ def _read_python(path: Path) -> object:
     return names["spec"]
 
 
-def _line(error: Exception, path: Path) -> int:
+def _line(error: BaseException, path: Path) -> int:
     """The line of the spec file at which ``error`` was raised, or of its last call that led to it."""
     if isinstance(error, SyntaxError):
         return error.lineno or 0

@@ -10,12 +10,11 @@ import sys
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pluggy
 from safetensors.torch import load_file, save
@@ -23,11 +22,13 @@ from safetensors.torch import load_file, save
 from braid_core.errors import StoreError
 from braid_core.experiment.locks import alone
 from braid_core.experiment.memory import watch_memory
-from braid_core.files import TEMPORARY, make_folder, writing
+from braid_core.files import TEMPORARY, make_folder, temporary_name, writing
 from braid_core.interfaces import Log, State
 
 TENSORS, METRICS, RECORD, SUMS = "state.safetensors", "metrics.jsonl", "stage.json", "SHA256SUMS"
 LOCKS = ".locks"
+WRITTEN = ("", "cells/", "runs/", "checkpoints/", "checkpoints/*/")
+"""Where files are written in the folder of a bench or a run."""
 
 
 class DamageWarning(UserWarning):
@@ -56,8 +57,8 @@ def read_state(folder: Path) -> State:
 class Store:
     """All stages below ``root``, shared by the runs that are made there.
 
-    What killed processes left unfinished, in ``root`` and in the folders ``beside`` it, is removed at the start, unless
-    another process uses the store.
+    What killed processes left unfinished, in ``root``, in the runs made there and in the folders of the bench or run
+    ``beside`` it, is removed at the start, unless another process uses the store.
     """
 
     def __init__(self, root: Path, hooks: pluggy.PluginManager, *beside: Path) -> None:
@@ -66,7 +67,7 @@ class Store:
         with writing(root):
             lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         weakref.finalize(self, os.close, lock)
-        _enter(lock, [root, *beside])
+        _enter(lock, root, beside)
 
     def stage(self, kind: str, inputs: Mapping[str, Any], compute: Callable[[Log], State]) -> Stage:
         """The stage of ``kind`` that ``inputs`` (JSON) determine: reused if it is there and sound, else computed.
@@ -84,8 +85,7 @@ class Store:
     def _make(
         self, kind: str, inputs: Mapping[str, Any], compute: Callable[[Log], State], folder: Path, key: str
     ) -> Stage:
-        # Not the process id: containers that share a folder have the same ones.
-        temporary = self.root / f".{folder.name}.{uuid4().hex[:8]}.tmp"
+        temporary = self.root / temporary_name(folder.name)
         try:
             with writing(folder):
                 temporary.mkdir()
@@ -185,7 +185,17 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _enter(lock: int, folders: Iterable[Path]) -> None:
+def _unfinished(root: Path, beside: Iterable[Path]) -> Iterator[Path]:
+    """What users of the store may have left, only where everybody who writes holds its lock: other stores below the
+    same folder have their own, and what else is there is none of BRAID's."""
+    yield from root.glob(TEMPORARY)
+    runs = {path.parent for path in root.parent.glob("*/*manifest.json*")}  # their first file, or its beginnings
+    for folder in {*beside, *runs}:
+        for inner in WRITTEN:
+            yield from folder.glob(inner + TEMPORARY)
+
+
+def _enter(lock: int, root: Path, beside: Iterable[Path]) -> None:
     """Share ``lock`` until its process ends, in whatever way; whoever comes first removes what is unfinished."""
     if sys.platform == "win32":
         return  # no such locks: what was abandoned stays
@@ -193,7 +203,7 @@ def _enter(lock: int, folders: Iterable[Path]) -> None:
 
     with suppress(OSError):  # another process holds it, or the file system has no locks: nothing is removed
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for path in {path for folder in folders for path in folder.rglob(TEMPORARY)}:  # folders may hold each other
+        for path in set(_unfinished(root, beside)):
             _remove(path)
     with suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_SH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlparse
@@ -36,20 +37,38 @@ class Stale(NamedTuple):
 
 def stale_installs() -> list[Stale]:
     """Every editable install on ``sys.path`` that has to be repeated; called by the check and to explain a miss."""
-    found: dict[str, Stale] = {}
+    return [found for found in _compared() if isinstance(found, Stale)]
+
+
+def unreadable_installs() -> list[PluginError]:
+    """Why others cannot be compared; called by the check alone, because it is not what a user has asked elsewhere."""
+    return [found for found in _compared() if isinstance(found, PluginError)]
+
+
+def _compared() -> Iterator[Stale | PluginError]:
     seen: set[str] = set()
     for distribution in importlib.metadata.distributions():
         name = normalised(distribution.metadata["Name"] or "")
         if name in seen or distribution.read_text("METADATA") is None:
             continue  # hidden by one earlier on the path, or the egg-info that a source checkout leaves behind
         seen.add(name)
-        folder = _source(distribution)
-        if folder is None:
+        file = "its direct_url.json"
+        try:
+            folder = _source(distribution)
+            if folder is None:
+                continue
+            file = str(folder / "pyproject.toml")
+            declared, installed = _declared(folder / "pyproject.toml"), _installed(distribution)
+        except Exception as error:  # whatever a foreign file holds: each form of it has an error of its own
+            yield PluginError(
+                f"the editable install {name} cannot be compared with its source",
+                where=file,
+                why=f"{type(error).__name__}: {error}",
+                fix="correct the file, then install it again",
+            )
             continue
-        declared, installed = _declared(folder / "pyproject.toml"), _installed(distribution)
         if declared != installed:
-            found[name] = Stale(name, folder, declared - installed, installed - declared)
-    return list(found.values())
+            yield Stale(name, folder, declared - installed, installed - declared)
 
 
 def _source(distribution: importlib.metadata.Distribution) -> Path | None:
@@ -62,16 +81,7 @@ def _source(distribution: importlib.metadata.Distribution) -> Path | None:
 
 
 def _declared(file: Path) -> Registered:
-    try:
-        project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PluginError(
-            "an editable install cannot be compared with its source",
-            where=str(file),
-            why=str(error),
-            fix="correct the file, then install it again",
-        ) from error
-    groups = project.get("entry-points", {})
+    groups = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {}).get("entry-points", {})
     return frozenset(
         (group, name, value) for group, entries in groups.items() if _ours(group) for name, value in entries.items()
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 from braid_core.errors import PluginError, nearest
@@ -15,6 +17,18 @@ from braid_core.registry import states
 from braid_core.registry.discovery import API, GROUPS, SHIPPED, Catalogue, Plugin, normalised, scan
 from braid_core.registry.editable import stale_installs
 from braid_core.registry.spec import BASES, ComponentSpec
+
+_held: list[Catalogue] = []
+
+
+@contextmanager
+def scanned_once() -> Iterator[None]:
+    """Finds plugins in what is installed now, without looking again: for a grid of specs that name the same few."""
+    _held.append(scan())
+    try:
+        yield
+    finally:
+        _held.pop()
 
 
 def find(kind: str, name: str) -> Plugin:
@@ -24,7 +38,7 @@ def find(kind: str, name: str) -> Plugin:
     """
     if kind not in GROUPS:
         raise PluginError(f"there are no plugins of kind {kind!r}", fix=nearest(kind, GROUPS))
-    catalogue = scan()
+    catalogue = _held[-1] if _held else scan()
     found = [(plugin, states.state(plugin, catalogue)) for plugin in catalogue.plugins if plugin.kind == kind]
     found = [(plugin, state) for plugin, state in found if states.matches(plugin, name)]
     for plugin, state in found:

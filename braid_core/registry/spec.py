@@ -8,7 +8,8 @@ resolves the class through the registry, so that shipped and foreign plugins are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -160,29 +161,69 @@ def component(kind: str, value: Any) -> ComponentSpec:
 
 def explain(error: ValidationError, where: str) -> SpecError:
     """The first fault of a spec in words, and the names of further fields at fault; ``where`` is its field or file."""
-    faults = error.errors(include_url=False)
-    first, *others = faults
-    field, *also = (".".join(str(part) for part in fault["loc"]) for fault in faults)
-    more = f" (and {len(others)} more: {', '.join(also)})" if others else ""
+    faults = [(fault, *_place(error.title, fault["loc"])) for fault in error.errors(include_url=False)]
+    first, field, owners = faults[0]
+    also = list(dict.fromkeys(name for _, name, _ in faults if name != field))
+    more = f" (and {len(also)} more: {', '.join(also)})" if also else ""
     if first["type"] == "extra_forbidden":
+        owner = " or ".join(sorted({model.__name__ for model in owners})) or error.title
+        known = {name for model in owners for name in model.model_fields}
         return SpecError(
             f"unknown field {field!r}{more}",
             where=where,
-            why=f"{error.title} has no such field",
-            fix=nearest(field, _fields(error.title)),
+            why=f"{owner} has no such field",
+            fix=nearest(str(first["loc"][-1]), known),
         )
     if first["type"] == "missing":
         return SpecError(f"the field {field!r} is missing{more}", where=where, fix=f"add {field} = ...")
-    message = first["msg"].removeprefix("Value error, ")
+    # a field that takes one of several forms has a fault for each of them
+    told = dict.fromkeys(fault["msg"].removeprefix("Value error, ") for fault, name, _ in faults if name == field)
+    message = "; or: ".join(told)
     if not field:
         return SpecError(f"{message}{more}", where=where)
     return SpecError(f"{field} = {first['input']!r} cannot be used{more}", where=where, why=message)
 
 
-def _fields(name: str, base: type[Spec] = Spec) -> set[str]:
-    """The fields of the spec class called ``name``: an error of pydantic knows no more of it."""
-    own = set(base.model_fields) if base.__name__ == name else set()
-    return own.union(*(_fields(name, derived) for derived in base.__subclasses__()))
+def _place(title: str, loc: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]]]:
+    """The dotted name of a fault's place, and the models whose field it is (or would be).
+
+    Follows the annotations from the spec class called ``title`` (an error of pydantic knows no more of it), because
+    ``loc`` names the members of a union too, which nobody has written down.
+    """
+    names: list[str] = []
+    within: list[Any] = [cls for cls in _derived(Spec) if cls.__name__ == title]
+    owners: list[type[BaseModel]] = []
+    for part in loc:
+        members = [member for one in within for member in _members(one)]
+        if any(len(_members(one)) > 1 for one in within):  # this part says which of them
+            named = [member for member in members if getattr(member, "__name__", None) == part]
+            within = named or members
+            continue
+        names.append(str(part))
+        owners = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
+        within = [inner for member in members for inner in _inside(member, part)]
+    return ".".join(names), owners
+
+
+def _derived(base: type[Spec]) -> set[type[Spec]]:
+    return {base}.union(*(_derived(cls) for cls in base.__subclasses__()))
+
+
+def _members(annotation: Any) -> list[Any]:
+    """What ``annotation`` allows, but None, which pydantic does not name."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [one for one in get_args(annotation) if one is not NoneType]
+    return [annotation]
+
+
+def _inside(annotation: Any, part: int | str) -> list[Any]:
+    """What is allowed at ``part`` of a model, a mapping or a sequence; empty if that cannot be known."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(part))
+        return [field.annotation] if field else []
+    return [one for one in get_args(annotation) if one is not Ellipsis][-1:]
 
 
 def _resolver(kind: str) -> BeforeValidator:

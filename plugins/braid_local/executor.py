@@ -43,7 +43,11 @@ class LocalExecutor(Executor):
                     if not waiting:
                         return
                     index, cell = waiting.pop(0)
-                done.put((index, *worker.call(function, cell)))
+                try:
+                    result, error = worker.call(function, cell)
+                except Exception as unexpected:  # an answer that cannot be read, say: who waits for it must hear of it
+                    result, error = None, unexpected
+                done.put((index, result, error))
 
         threads = [Thread(target=serve, args=(worker,), daemon=True) for worker in workers]
         try:
@@ -130,13 +134,20 @@ class Worker:
 def _start() -> subprocess.Popen[bytes]:
     # Its own session: Ctrl-C reaches this process only, which then ends its workers. The same modules can be imported.
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "braid_local.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path},
-        start_new_session=True,
-    )
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "braid_local.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BraidError(
+            "a worker process cannot be started",
+            why=error.strerror or str(error),
+            fix="repeat the command, with fewer jobs: finished stages are kept",
+        ) from error
 
 
 def _lost(code: int) -> BraidError:

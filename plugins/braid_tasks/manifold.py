@@ -11,6 +11,7 @@ from torch import Tensor
 
 from braid_core.interfaces import Streams, Vectors
 from braid_tasks.computed import ManifoldSpec
+from braid_tasks.draws import normal
 from braid_tasks.pooled import Pool, PooledTask
 
 INSIDE = 0.999
@@ -57,14 +58,14 @@ class Manifold(PooledTask):
 
     def _draw(self, streams: Streams) -> Pool:
         d, k, shape = self.spec.dim, self.spec.latent, streams.get("landscape/shape")
-        q, r = torch.linalg.qr(_normal((d, d), shape))
+        q, r = torch.linalg.qr(normal((d, d), shape))
         self.rotation = q * r.diagonal().sign()  # uniform over rotations (Mezzadri 2007)
-        self.waves, self.phases = _normal((d - k, k), shape), 2 * math.pi * _normal((d - k,), shape)
+        self.waves, self.phases = normal((d - k, k), shape), 2 * math.pi * normal((d - k,), shape)
         out = math.sqrt(chi2.ppf(OPTIMUM_AT, k))
-        self.best = out * torch.nn.functional.normalize(_normal((k,), shape), dim=0)
-        self.tempting = torch.nn.functional.normalize(_normal((d - k,), shape), dim=0)
+        self.best = out * torch.nn.functional.normalize(normal((k,), shape), dim=0)
+        self.tempting = torch.nn.functional.normalize(normal((d - k,), shape), dim=0)
         draws = streams.get("landscape/pool")
-        x = self._design(_normal((self.spec.pool, k), draws), _normal((self.spec.pool, d - k), draws)).float()
+        x = self._design(normal((self.spec.pool, k), draws), normal((self.spec.pool, d - k), draws)).float()
         return Pool(x, self._rewards(x))
 
     def _surface(self, u: Float[Tensor, "b k"]) -> Float[Tensor, "b m"]:
@@ -103,7 +104,3 @@ def ackley(u: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     """Ackley (1987) with a = 20, b = 0.2, c = 2π: 0 at the origin, its only minimum that is not a ripple."""
     bowl = 20 - 20 * torch.exp(-0.2 * u.square().mean(1).sqrt())
     return bowl + math.e - torch.exp(torch.cos(2 * math.pi * u).mean(1))
-
-
-def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, " ..."]:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)

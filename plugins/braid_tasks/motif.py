@@ -9,6 +9,7 @@ from torch import Tensor
 from braid_core.errors import SpecError
 from braid_core.interfaces import LabelledDesigns, Streams, Task, Tokens
 from braid_tasks import MotifSpec
+from braid_tasks.draws import normal
 from braid_tasks.enumeration import all_letters, nan_where_undefined
 from braid_tasks.fingerprint import fingerprint
 
@@ -30,9 +31,9 @@ class Motif(Task):
         self.spec = spec
         self.space = Tokens(spec.alphabet, spec.length)
         v, landscape, data = len(spec.alphabet), Streams(spec.landscape_seed), Streams(seed)
-        self.weights = _normal((spec.length, v), landscape.get("motif/weights"))
-        self.pairs = spec.epistasis * _normal((spec.length - 1, v, v), landscape.get("motif/pairs"))
-        self.preferences = spec.preference * _normal((spec.length, v), landscape.get("motif/preference"))
+        self.weights = normal((spec.length, v), landscape.get("motif/weights"))
+        self.pairs = spec.epistasis * normal((spec.length - 1, v, v), landscape.get("motif/pairs"))
+        self.preferences = spec.preference * normal((spec.length, v), landscape.get("motif/preference"))
         self._offline = self._draw_offline(data)
         self._unlabelled = self._draw_unlabelled(data.get("task/unlabelled"))
         self.notes = (
@@ -58,7 +59,7 @@ class Motif(Task):
                 fix="give a smaller n, a larger cap or a longer motif",
             )
         rows = below[torch.randperm(len(below), generator=streams.get("task/subsample"))[: spec.n]]
-        noise = spec.noise * rewards[below].std() * _normal(rewards.shape, streams.get("task/noise"))
+        noise = spec.noise * rewards[below].std() * normal(rewards.shape, streams.get("task/noise"))
         return LabelledDesigns(self.space.one_hot(letters[rows]), (rewards + noise)[rows].float())
 
     def _draw_unlabelled(self, generator: torch.Generator) -> Int[Tensor, "n l"]:
@@ -80,11 +81,6 @@ class Motif(Task):
         best = int(rewards.argmax())
         return self.space.decode(self.space.one_hot(letters[best : best + 1]))[0], float(rewards[best])
 
-    def log_preference(self, x: Float[Tensor, " b *event"]) -> Float[Tensor, " b"]:
-        """Log probability (nats) of designs under the distribution that the unlabelled ones were drawn from."""
-        log_p = self.preferences.log_softmax(-1).to(x.device)
-        return (log_p[torch.arange(self.spec.length), x.argmax(-1)]).sum(1).float()
-
     def offline(self) -> LabelledDesigns:
         return self._offline
 
@@ -103,7 +99,3 @@ class Motif(Task):
         """The noise-free rewards of the designs' most likely letters."""
         rewards = self._reward(x.argmax(-1).cpu()).float().to(x.device)
         return nan_where_undefined(rewards, x)
-
-
-def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, " ..."]:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)

@@ -8,8 +8,8 @@ from types import ModuleType
 from braid_core.errors import PluginError
 
 
-def optional(module: str, package: str, extra: str, task: str) -> ModuleType:
-    """The ``module`` of a ``package``; where it is missing, a :class:`PluginError` names the ``extra`` to install."""
+def optional(module: str, package: str, task: str) -> ModuleType:
+    """The ``module`` of a ``package``; where it is missing, a :class:`PluginError` says how to install it."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -17,5 +17,5 @@ def optional(module: str, package: str, extra: str, task: str) -> ModuleType:
             f"the task {task!r} needs the package {package}, which is not installed",
             where=f"task {task!r}",
             why=str(error),
-            fix=f'pip install "braid-design[{extra}]"',
+            fix=f"pip install {package}",
         ) from error

@@ -29,7 +29,7 @@ CITATION = (
 
 def vienna() -> ModuleType:
     """ViennaRNA; raises :class:`PluginError` where it is not installed."""
-    return optional("RNA", "ViennaRNA", "rna", "rna-binding")
+    return optional("RNA", "ViennaRNA", "rna-binding")
 
 
 @lru_cache(maxsize=200_000)  # runs of one process share a landscape and its pool
@@ -61,7 +61,10 @@ class RNABinding(PooledTask):
             f"Landscape: {hidden} of {spec.target_length} letters, drawn from landscape seed {spec.landscape_seed}; 1 "
             "is what the perfect complement reaches."
         )
-        pool = "Half are random, half mutants of the best tenth of these, so the KL is close to negative entropy."
+        pool = (
+            "Half are random, half mutants of the best tenth of these, so the KL pulls towards random letters and "
+            "towards these parents."
+        )
         self.notes = (CITATION, landscape, self._split_note(), f"{self._pretraining_note()} {pool}")
 
     def _draw(self, streams: Streams) -> Pool:

@@ -32,6 +32,15 @@ TABLE = '[task]\ntype = "table"\npath = "designs.csv"\n'
         ('task = "motif"\nseed = = 1', ["not valid TOML", "line 2"]),
         ('[task]\ntype = "motif"\nn = 100000', ["offline designs cannot be drawn", "task.n"]),
         ("", ["the field 'task' is missing"]),
+        ('tasks = "motif"\n[methods.A]\nobjective = "strl"', ["the spec of a bench, not of a run", "braid bench"]),
+        (
+            'task = "motif"\n[oracle]\ntype = "bootstrap"\nnetwork = {widht = 3}',
+            ["unknown field 'network.widht'", "NetworkSpec has no such field", "did you mean 'width'?"],
+        ),
+        (
+            'task = "motif"\n[objective]\ntype = "braid"\nkl_budget = "autoo"',
+            ["kl_budget = 'autoo' cannot be used\n", "; or: "],
+        ),
     ],
 )
 def test_a_bad_spec(spec: str, words: list[str], braid: Braid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +87,32 @@ def test_an_output_folder_that_is_a_file(braid: Braid, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('task = "motif"')
     (tmp_path / "out").touch()
     assert_told(braid("run", tmp_path / "run.toml", "--out", tmp_path / "out"), ["cannot write", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import sys\nsys.exit()", ["raised SystemExit", "run.py, line 2"]),
+        (
+            "from braid_core.experiment.bench_spec import BenchSpec\n"
+            "spec = BenchSpec(tasks='motif', methods={'A': {'objective': 'strl'}})",
+            ["got BenchSpec", "braid bench"],
+        ),
+    ],
+)
+def test_a_bad_python_spec(source: str, words: list[str], braid: Braid, tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(source)
+    assert_told(braid("run", tmp_path / "run.py"), words)
+
+
+@pytest.mark.parametrize("name", ["run.toml", "run.json"])
+def test_a_spec_that_cannot_be_read(name: str, braid: Braid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **options: object) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / name).touch()
+    monkeypatch.setattr(Path, "read_text", refuse)  # the tests may be run by root, who may read everything
+    assert_told(braid("run", tmp_path / name), ["the spec file cannot be read", name, "Permission denied"])
 
 
 def test_a_spec_that_is_not_there(braid: Braid, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 from braid_core.cli.bench import Estimate, busy
 from braid_core.experiment.bench import Done
 from braid_core.experiment.bench_cell import Outcome
+from braid_core.registry import resolve
+from braid_core.registry.discovery import scan
 from tests.experiment.tiny import read, spec_file
 from tests.experiment.tiny_bench import FAILING, METHODS, bench_file, tiny_bench
 
@@ -164,6 +166,31 @@ def test_a_folder_that_cannot_be_written(braid: Braid, tmp_path: Path) -> None:
     code, _, err = braid("bench", bench_file(tmp_path), "--out", tmp_path / "file")
     assert code == 2
     assert f"error: cannot write {tmp_path / 'file'}" in err
+
+
+def test_another_bench_in_the_folder_is_not_replaced(braid: Braid, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    braid("bench", bench_file(tmp_path, "first.toml", methods=BEST, seeds=1), "--out", out)
+    table = (out / "results.csv").read_text()
+    code, _, err = braid("bench", bench_file(tmp_path, "second.toml", methods={"B": BEST["Best-of-N"]}), "--out", out)
+    assert code == 2
+    assert "the folder holds another bench" in err
+    assert "give another folder with --out" in err
+    assert (out / "results.csv").read_text() == table
+    edited = bench_file(tmp_path, "edited.toml", methods=BEST, seeds=2)
+    assert "1 of 2 cells finished, 1 due" in braid("bench", edited, "--out", out, "-n")[1]
+
+
+def test_a_dry_run_looks_at_what_is_installed_once_a_component(
+    braid: Braid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looks(seeds: int) -> int:
+        seen: list[object] = []
+        monkeypatch.setattr(resolve, "scan", lambda: seen.append(None) or scan())  # type: ignore[func-returns-value]
+        assert braid("bench", bench_file(tmp_path, methods=BEST, seeds=seeds), "-n", "--out", tmp_path / "out")[0] == 0
+        return len(seen)
+
+    assert looks(3) == looks(1)
 
 
 def test_help(braid: Braid) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.experiment.tiny import STAGES, read, spec_file, stored, tiny, unfinished
+from tests.experiment.tiny_bench import FAILING
 
 from .conftest import Braid
 
@@ -84,6 +85,25 @@ def test_all_specs_are_read_before_the_first_is_run(braid: Braid, tmp_path: Path
     bad.write_text('task = "motif"\nseeed = 1\n')
     assert braid("run", spec_file(tmp_path), bad, "--out", tmp_path / "out")[0] == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_all_tasks_are_built_before_the_first_run(braid: Braid, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text(f'[task]\ntype = "table"\npath = "{tmp_path}/none.csv"\n')
+    code, _, err = braid("run", spec_file(tmp_path), bad, "--out", tmp_path / "out")
+    assert code == 2
+    assert f"where: {bad}: " in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_later_spec_that_fails_leaves_the_report_of_those_before(braid: Braid, tmp_path: Path) -> None:
+    specs = [spec_file(tmp_path, "good.toml"), spec_file(tmp_path, "bad.toml", oracle=FAILING["oracle"])]
+    code, out, err = braid("run", *specs, "--out", tmp_path / "out")
+    assert code == 2
+    assert "BRAID-bootstrap" in out
+    assert out.splitlines()[-1] == f"report: {tmp_path / 'out' / tiny().folder_name / 'report.html'}"
+    assert f"where: {specs[1]}" in err
+    assert "labelled designs are fewer" in err
 
 
 def test_a_damaged_stage_is_one_readable_line(braid: Braid, tmp_path: Path) -> None:

@@ -99,3 +99,7 @@ def test_a_file_that_cannot_be_written(braid: Braid, finished: Path, tmp_path: P
     code, _, err = braid("sample", finished, "-o", tmp_path / "nowhere" / "x.csv")
     assert code == 2
     assert f"error: cannot write {tmp_path / 'nowhere' / 'x.csv'}" in err
+
+
+def test_help_says_that_validity_is_not_asked(braid: Braid) -> None:
+    assert "The task's rules of validity are not applied" in braid("sample", "--help")[1]

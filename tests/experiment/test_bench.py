@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from braid_core.errors import BraidError, DataError
 from braid_core.experiment import bench_cell
@@ -158,7 +159,7 @@ def test_more_seeds_are_added(copy: Path, undisturbed: Path) -> None:
 def test_what_a_killed_bench_left_half_written_is_removed(copy: Path) -> None:
     run_folder = copy / "runs" / "motif--masked--STRL--seed0"
     for folder in (copy, copy / "cells", copy / "runs" / ".stages", run_folder):
-        (folder / ".results.csv.1.tmp").touch()
+        (folder / ".results.csv.braid-1.tmp").touch()
     bench(tiny_bench(), copy)
     assert unfinished(copy) == []
 
@@ -230,6 +231,23 @@ def test_an_error_that_says_what_to_do_keeps_saying_it(tmp_path: Path) -> None:
     error = DataError("too few", where="line 3", why="four are needed", fix="measure more")
     told = failed(order(tmp_path), error)["error"]
     assert told == {"what": "too few", "where": "line 3", "why": "four are needed", "fix": "measure more"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_a_lack_of_memory_is_no_bug(error: Exception, tmp_path: Path) -> None:
+    told = failed(order(tmp_path), error)["error"]
+    assert "memory" in told["what"]
+    assert "bug" not in told["why"]
+    assert told["why"]
+    assert "fewer jobs" in told["fix"]
 
 
 class Lossy(Inline):

@@ -373,10 +373,13 @@ def test_the_promise_is_kept_on_a_table_that_is_not_cut(seed: int) -> None:
 
 def test_a_table_that_cannot_be_rehearsed_can_still_be_used() -> None:
     """Too small, or without a contrast among its lower rewards: c = 1 needs neither."""
-    flat = table(400)
-    flat = LabelledDesigns(flat.x, flat.y.clamp(min=3.0))
-    refusing = LineSpec(refuses=True)
-    for spec, data, reason in ((LineSpec(), table(FEWEST - 1), "too few"), (refusing, flat, "all rewards are equal")):
+    data, spec = table(400), LineSpec(refuses=True)
+    flat, constant = (LabelledDesigns(data.x, data.y.clamp(min=least)) for least in (3.0, 99.0))
+    for data, reason in (
+        (table(FEWEST - 1), "too few"),
+        (flat, "the lower 80% of the rewards are all equal"),
+        (constant, "all rewards are equal"),
+    ):
         found = calibrated(spec, data)
         assert found.lower is None
         assert reason in str(found.refused)

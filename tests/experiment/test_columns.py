@@ -36,7 +36,7 @@ def columns(pool: list[str], score: dict[str, float], n: int = 3) -> tuple[Desig
     def opinion(x: Tensor) -> Tensor:
         return torch.tensor([float(score[design]) for design in SPACE.decode(x)])
 
-    raw, selected = Drawing(TASK, Streams(0), CPU, n, len(pool)).columns("M", sample, opinion)
+    raw, selected = Drawing(SPACE, TASK.valid, Streams(0), CPU, n, len(pool)).columns("M", sample, opinion)
     return raw, selected
 
 

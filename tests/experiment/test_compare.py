@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import wilcoxon
 
 from braid_core.errors import DataError
-from braid_core.experiment.compare import compare, comparison_table, holm, interval, signed_rank
+from braid_core.experiment.compare import compare, comparison_table, holm, interval, rank_sum, signed_rank
 
 
 def table(values: dict[str, dict[str, list[float]]], std: float = 2.0) -> pd.DataFrame:
@@ -143,3 +143,23 @@ def test_names_that_are_not_there() -> None:
         compare(rows, "A", "B", metric="truth_q5")
     with pytest.raises(DataError, match="share no task and seed"):
         compare(rows, "A", "C")
+
+
+def test_an_outlier_that_turns_the_mean_decides_nothing() -> None:
+    """Eleven of twelve differences are negative: the ranks lean down (12 − 66 = −54), and the mean is above zero."""
+    (found,) = compare(table({"t": {"A": [100.0, *(-1 - k / 10 for k in range(11))], "B": [0.0] * 12}}), "A", "B")
+    assert found.mean > 0
+    assert found.p_holm < 0.05
+    assert found.verdict == "undecided"
+    assert rank_sum(np.array([3.0, -1.0, -2.0, 0.0])) == 0
+    assert rank_sum(np.array([1.0, 1.0, -1.0, 2.0])) == 6
+
+
+def test_a_reference_may_come_first() -> None:
+    rows = table({"t": {"A": [3, 5], "Random": [1, 4]}})
+    rows.loc[rows["method"] == "Random", "backbone"] = None
+    twice = pd.concat([rows, rows[rows["method"] == "A"].assign(backbone="simplex", truth_q50=7.0)])
+    first, second = compare(twice, "Random", "A")
+    assert (first.backbone, first.seeds, first.differences) == ("masked", (0, 1), (-1.0, -0.5))
+    assert (second.backbone, second.seeds, second.differences) == ("simplex", (0, 1), (-3.0, -1.5))
+    assert compare(rows[rows["method"] == "Random"].assign(backbone=float("nan")), "Random", "Random")[0].mean == 0

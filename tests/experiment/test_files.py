@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from braid_core.errors import StoreError
-from braid_core.files import make_folder, write_atomic
+from braid_core.files import TEMPORARY, make_folder, temporary_name, write_atomic, writing
 
 
 def test_text_and_bytes(tmp_path: Path) -> None:
@@ -80,3 +82,44 @@ def test_a_full_device_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="No space left on device"):
         write_atomic(tmp_path / "full", "x")
     assert Path("/dev/full").is_char_device()
+
+
+def test_a_folder_is_made_while_others_tidy_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch, probes = Path.touch, list[Path]()
+
+    def touched(path: Path) -> None:
+        touch(path)
+        probes.append(path)
+        path.unlink()
+
+    monkeypatch.setattr(Path, "touch", touched)
+    make_folder(tmp_path / "a")
+    make_folder(tmp_path / "a")
+    assert len(set(probes)) == 2
+    assert not any(fnmatch(probe.name, TEMPORARY) for probe in probes)
+
+
+def test_names_of_unfinished_files_are_our_own_and_never_too_long() -> None:
+    for name in ("results.csv", "x" * 255, "α" * 127):
+        assert fnmatch(temporary_name(name), TEMPORARY)
+        assert temporary_name(name) != temporary_name(name)
+        assert len(temporary_name(name).encode()) <= 255
+    assert not fnmatch(".results.csv.swp.tmp", TEMPORARY)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "choose a folder that you may write to"),
+        (errno.EROFS, "choose a folder that you may write to"),
+        (errno.ENAMETOOLONG, "choose a shorter name"),
+        (errno.ENOTDIR, "a file or folder is in the way"),
+        (errno.EIO, "see that the folder is there"),
+    ],
+)
+def test_the_remedy_is_that_of_the_reason(number: int, remedy: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError) as caught, writing(tmp_path):
+        raise OSError(number, os.strerror(number))
+    assert remedy in str(caught.value.fix)
+    assert (number == errno.ENOSPC) == ("space" in str(caught.value.fix))

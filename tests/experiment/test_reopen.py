@@ -8,13 +8,15 @@ from shutil import copytree, rmtree
 
 import pandas as pd
 import pytest
+import torch
+from torch import Tensor
 
 import braid_core
 from braid_core.errors import BraidError, StoreError
 from braid_core.experiment.manifest import space_from_json, space_to_json
 from braid_core.experiment.reopen import open_run
 from braid_core.experiment.run import run
-from braid_core.interfaces import Images, Space, Tokens, Vectors
+from braid_core.interfaces import Images, Posterior, Space, Tokens, Vectors
 
 from .tiny import read, table_file, tiny
 
@@ -137,3 +139,41 @@ def test_a_space_that_nobody_knows_cannot_be_stored() -> None:
 
     with pytest.raises(StoreError, match="designs of Torus cannot be stored"):
         space_to_json(Torus(2))
+
+
+def test_many_are_drawn_and_scored_in_blocks(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, asked = open_run(finished), list[int]()
+    whole = opened.sample(50)
+    original, belief = opened.sampler.designs, opened.oracle.posterior
+
+    def designs(n: int, generator: torch.Generator) -> Tensor:
+        asked.append(n)
+        return original(n, generator)
+
+    def posterior(x: Tensor) -> Posterior:
+        asked.append(len(x))
+        return belief(x)
+
+    monkeypatch.setattr(opened.sampler, "designs", designs)
+    monkeypatch.setattr(opened.oracle, "posterior", posterior)
+    pd.testing.assert_frame_equal(opened.sample(50), whole)
+    monkeypatch.setattr("braid_core.experiment.reopen.BLOCK", 20)
+    asked.clear()
+    table = opened.sample(50)
+    assert max(asked) == 20
+    assert asked[:3] == [20, 20, 10]
+    assert table["design"].nunique() == 50
+    assert table["conservative"].is_monotonic_decreasing
+
+
+def test_a_design_without_a_score_is_last(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_run(finished)
+    best = opened.sample(10)["design"][0]
+    score = opened.objective.score
+
+    def patchy(posterior: Posterior) -> Tensor:
+        found = score(posterior)
+        return torch.where(found == found.max(), torch.nan, found)
+
+    monkeypatch.setattr(opened.objective, "score", patchy)
+    assert list(opened.sample(10)["design"])[-1] == best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from braid_core.errors import BraidError, DataError, SpecError
 from braid_core.experiment.run import run
-from braid_core.experiment.selection import Judge, Rung, automatic, budgets, choose, halves
+from braid_core.experiment.selection import Judge, Rung, automatic, budgets, choose, halves, refuse
 from braid_core.interfaces import Images, LabelledDesigns, Problem, Streams, Tokens, Vectors
 from braid_core.tuning.price import price
 from tests.checks import seeded
@@ -117,6 +118,18 @@ def test_the_rehearsal_sees_no_truth_and_tunes_on_lower_rewards_alone(
     assert float(rehearsed.data.y.max()) <= float(final.data.y.quantile(0.8)) < float(final.data.y.max())
 
 
+def test_the_rehearsal_does_not_ask_the_task_what_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A judge that was trained on data set aside may say it."""
+
+    def valid(self: Motif, x: Tensor) -> Tensor:
+        raise AssertionError("the judge was asked")
+
+    monkeypatch.setattr(Motif, "valid", valid)
+    with pytest.raises(AssertionError, match="the judge was asked"):
+        run(tiny(**AUTO), tmp_path)
+    assert len(stored(tmp_path, "selection")) == len(stored(tmp_path, "objective")) == 1
+
+
 def labelled(y: Tensor, group: Tensor | None = None) -> LabelledDesigns:
     return LabelledDesigns(torch.arange(len(y), dtype=torch.float32)[:, None], y, None, group)
 
@@ -144,6 +157,20 @@ def test_a_table_without_a_top_has_nothing_to_rehearse_for() -> None:
     y = torch.randn(400, generator=seeded()).clamp(max=0.2)  # two fifths tie at the maximum
     with pytest.raises(DataError, match="0 of higher"):
         halves(labelled(y), Streams(0))
+
+
+@pytest.mark.parametrize(("zeros", "c", "refused"), [(0.85, 1.0, True), (0.77, 1.0, False), (0.77, "auto", True)])
+def test_lower_rewards_that_are_all_alike_are_refused_before_anything_is_fitted(
+    zeros: float, c: float | str, refused: bool
+) -> None:
+    y = torch.cat([torch.zeros(int(zeros * 1000)), torch.rand(1000 - int(zeros * 1000), generator=seeded()) + 1])
+    data = labelled(y[torch.randperm(1000, generator=seeded())])
+    expected = (
+        pytest.raises(DataError, match="the lower 80% of the rewards are all equal") if refused else nullcontext()
+    )
+    with expected as caught:
+        refuse(GPSpec(c=c), data, Streams(0))
+    assert not refused or "a number" in str(caught.value.fix)
 
 
 def test_other_oracles_can_be_rehearsed(tmp_path: Path) -> None:

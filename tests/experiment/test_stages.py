@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -13,6 +16,7 @@ from safetensors.torch import load_file
 
 from braid_core.errors import DataError, SpecError, UnsupportedError
 from braid_core.experiment.reopen import open_run
+from braid_core.experiment.results import finite
 from braid_core.experiment.run import run
 from braid_core.experiment.spec import load_spec, parse_spec
 from braid_core.registry.hooks import hookimpl
@@ -20,6 +24,7 @@ from braid_core.report.reading import read_run
 
 from .tiny import STAGES, read, row, spec_file, stored, table_file, tiny, unfinished
 
+run_module = import_module("braid_core.experiment.run")  # the package has a function of the same name
 AFTER_OBJECTIVE = ["objective", "designs", "history"]
 AFTER_SCALE = ["objective", "references", "designs", "history"]
 
@@ -139,6 +144,29 @@ def test_a_change_reruns_what_depends_on_it(
     assert computed == again
 
 
+@pytest.mark.parametrize("module", ["designs", "metrics", "run"])
+def test_edited_drawing_code_draws_again(
+    module: str, finished: Path, tmp_path: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = run_module.source_hash
+    monkeypatch.setattr(
+        run_module, "source_hash", lambda *names: f"{original(*names)}{' edited' if module in names else ''}"
+    )
+    copytree(finished.parent, tmp_path, dirs_exist_ok=True)
+    run(tiny(), tmp_path)
+    assert computed == ["references", "designs", "history"]
+
+
+@pytest.mark.parametrize("library", ["numpy", "scipy", "scikit-learn", "gpytorch"])
+def test_another_version_of_what_an_oracle_is_made_of_fits_it_again(
+    library: str, finished: Path, tmp_path: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "version", lambda name: "0" if name == library else version(name))
+    copytree(finished.parent, tmp_path, dirs_exist_ok=True)
+    run(tiny(), tmp_path)
+    assert computed == ["calibration", "oracle", *AFTER_SCALE]
+
+
 def test_other_data_rerun_everything(tmp_path: Path, computed: list[str]) -> None:
     path = table_file(tmp_path)
     run(tiny(task=table(path)), tmp_path)
@@ -218,12 +246,35 @@ def test_a_task_without_truth(tmp_path: Path) -> None:
         ({"task": {"type": "table", "path": "nowhere.csv"}}, DataError),
         ({"device": "gpu"}, SpecError),
         ({"backbone": "gaussian"}, UnsupportedError),
+        ({"task": "manifold", "backbone": {"type": "gaussian", "eta": 0.0}}, UnsupportedError),
     ],
 )
 def test_a_mistake_leaves_no_folder(change: dict[str, Any], error: type[Exception], tmp_path: Path) -> None:
     with pytest.raises(error):
-        run(tiny(**change), tmp_path / "runs")
+        run(parse_spec({**tiny().to_dict(), **change}), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_table_of_one_group_names_its_column_and_leaves_no_folder(tmp_path: Path) -> None:
+    path = table_file(tmp_path)
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{head},plate", *(f"{row},1" for row in rows)]))
+    with pytest.raises(DataError, match="form 1 group") as caught:
+        run(tiny(task=table(path, group="plate")), tmp_path / "runs")
+    assert "'plate'" in str(caught.value.where)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_figure_that_is_no_number_is_unknown(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copytree(finished.parent, tmp_path, dirs_exist_ok=True)
+    endless = {"penalty": {"law": math.inf}, "offline": math.nan, "concentrability": {}}
+    monkeypatch.setattr(run_module, "regret", lambda *_: endless)
+    folder = run(tiny(), tmp_path)
+    assert read(folder)["regret"] == {"penalty": {"law": None}, "offline": None, "concentrability": {}}
+    assert finite({"rungs": ({"kl": math.inf, "n": 3},), "flag": True}) == {
+        "rungs": [{"kl": None, "n": 3}],
+        "flag": True,
+    }
 
 
 def test_hooks_hear_of_the_whole_run(tmp_path: Path) -> None:

