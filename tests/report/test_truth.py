@@ -56,7 +56,7 @@ def test_a_learned_truth_says_how_far_it_reaches(make: Make, tmp_path: Path) -> 
     assert "0.45 for those of BRAID-bootstrap (standard error of the truth: 0.0010)" in distance
     page = write_report([folder], tmp_path / "page.html").read_text()
     assert "by &lt;i&gt;somebody&lt;/i&gt;. Mean distance" in page
-    assert '<th class="n">s.e. of truth</th>' in page
+    assert '<th scope="col" class="n">s.e. of truth</th>' in page
     assert "s.e. of truth" in summary_text([group(folder)])
 
 

@@ -51,10 +51,10 @@ def test_a_good_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("d.csv.gz", gzip.compress(GOOD.encode())),
+        ("d.csv.gz", gzip.compress(GOOD.encode(), mtime=0)),  # no time in names of tests
         ("d.CSV", GOOD.encode()),
         ("d.tsv", GOOD.replace(",", "\t").encode()),
-        ("d.tsv.gz", gzip.compress(GOOD.replace(",", "\t").encode())),
+        ("d.tsv.gz", gzip.compress(GOOD.replace(",", "\t").encode(), mtime=0)),
         ("bom.csv", b"\xef\xbb\xbf" + GOOD.encode()),
         ("crlf.csv", GOOD.replace("\n", "\r\n").encode()),
         ("spaces.csv", GOOD.replace(",", " , ").encode()),
