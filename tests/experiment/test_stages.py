@@ -161,7 +161,9 @@ def test_edited_drawing_code_draws_again(
 def test_another_version_of_what_an_oracle_is_made_of_fits_it_again(
     library: str, finished: Path, tmp_path: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manifest_module, "_version", lambda name: "0" if name == library else version(name))
+    monkeypatch.setattr(
+        "braid_core.experiment.manifest._version", lambda name: "0" if name == library else version(name)
+    )
     copytree(finished.parent, tmp_path, dirs_exist_ok=True)
     run(tiny(), tmp_path)
     assert computed == ["calibration", "oracle", *AFTER_SCALE]
