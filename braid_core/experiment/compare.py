@@ -33,7 +33,7 @@ class Comparison:
     """Method ``a`` against ``b`` on one task and backbone; differences in standard deviations of the offline rewards.
 
     ``low`` and ``high``: the 95 % interval of the mean, None with fewer than five seeds. ``p``: Wilcoxon's signed-rank
-    test, exact, two-sided; ``p_holm``: adjusted for all comparisons made together.
+    test, two-sided, exact up to 16 seeds; ``p_holm``: adjusted for all comparisons made together.
     """
 
     task: str

@@ -25,7 +25,7 @@ class MaskedSpec(PretrainingSpec):
         "optimum is then exactly reachable); 'parallel' lets every masked position be revealed independently; 'auto': "
         "'one' up to 100 letters, and 16 parallel steps for longer designs",
     )
-    steps: PositiveInt | None = Field(None, description="sampling steps of 'parallel' (default: the letters)")
+    steps: PositiveInt | None = Field(None, description="sampling steps of 'parallel' (default: the number of letters)")
     temperature: PositiveFloat | None = Field(
         None,
         description="gradients through letters: by default the second-order straight-through estimator; a number "
