@@ -38,9 +38,8 @@ from braid_core.experiment.bench_spec import (
     parse_bench,
 )
 from braid_core.experiment.bench_table import costs_table, results_table
-from braid_core.experiment.calibration import with_scale
 from braid_core.experiment.manifest import LIBRARIES, hardware, pick_device, plugins_of, versions
-from braid_core.experiment.run import STORE
+from braid_core.experiment.run import STORE, check_parts
 from braid_core.experiment.store import Store
 from braid_core.files import make_folder, write_atomic
 from braid_core.interfaces import Space
@@ -197,7 +196,7 @@ def with_jobs(spec: BenchSpec, jobs: int | None) -> BenchSpec:
 def check(cells: Sequence[Cell]) -> dict[str, str]:
     """Build every component of ``cells`` once, unfitted; returns the fingerprint of each task's data with seed 0.
 
-    Raises the ``BraidError`` of the first that cannot be built, naming its cell.
+    Raises the ``BraidError`` of the first that cannot be built, or be tuned where it should be, naming its cell.
     """
     spaces: dict[str, Space] = {}
     fingerprints: dict[str, str] = {}
@@ -209,17 +208,10 @@ def check(cells: Sequence[Cell]) -> dict[str, str]:
             if cell.task not in spaces:
                 task = cell.spec.task.build(0)
                 spaces[cell.task], fingerprints[cell.task] = task.space, task.fingerprint()
-            _build(cell, spaces[cell.task])
+            check_parts(cell.spec, spaces[cell.task], pick_device(cell.spec.device))
         except BraidError as error:
             raise located(error, f"cell {cell.name}") from error
     return fingerprints
-
-
-def _build(cell: Cell, space: Space) -> None:
-    device = pick_device(cell.spec.device)
-    cell.spec.backbone.build(space, device)
-    with_scale(cell.spec.oracle, 1.0).build(space, device)
-    cell.spec.objective.build()
 
 
 def interleaved(cells: Sequence[Cell], width: int) -> list[Cell]:

@@ -33,12 +33,15 @@ MEASURING = (
     "calibration",
     "designs",
     "metrics",
+    "models",
     "naturalness",
+    "pipeline",
     "promise",
     "regret",
     "results",
     "run",
     "selection",
+    "split",
 )
 """Modules of the experiment that decide beside the plugins, or turn stages into rows."""
 

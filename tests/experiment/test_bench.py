@@ -22,15 +22,18 @@ import torch
 from braid_core.errors import BraidError, DataError
 from braid_core.experiment import bench_cell
 from braid_core.experiment.bench import Bench, bench, interleaved
-from braid_core.experiment.bench_cell import Order, compute, failed
+from braid_core.experiment.bench_cell import MEASURING, Order, compute, failed
 from braid_core.experiment.run import run
 from braid_core.registry.spec import ExecutorSpec
+from tests.test_boundaries import imported
 
 from .tiny import read, row, stored, unfinished
 from .tiny_bench import FAILING, METHODS, Inline, bench_file, tiny_bench
 
 PATIENCE = 120
 SHARED = ("calibration", "oracle", "backbone", "references")
+STILL = {"tasks": "manifold", "backbones": {"type": "gaussian", "eta": 0.0}}
+"""A chain without noise, which can be drawn from but not tuned."""
 
 
 @pytest.fixture(scope="session")
@@ -178,6 +181,18 @@ def test_changed_code_makes_cells_due(copy: Path, monkeypatch: pytest.MonkeyPatc
     assert {made.state(cell) for cell in made.cells} == {"outdated"}
 
 
+def test_no_code_that_a_cell_runs_is_missing_from_its_key() -> None:
+    """Of the experiment: ``code_hash`` has the rest of the core that computes, and the plugins."""
+    found, waiting = set[str](), {"bench_cell"}
+    while waiting:
+        found.add(module := waiting.pop())
+        names = imported(Path(bench_cell.__file__).with_name(f"{module}.py"))
+        waiting |= {name.split(".")[2] for name in names if name.startswith("braid_core.experiment.")} - found
+    described = {"bench_spec", "spec"}  # what they resolve to is in the key
+    kept = {"locks", "manifest", "memory", "store"}  # keys, provenance and storage: no figure is made there
+    assert sorted(found - described - kept) == list(MEASURING)
+
+
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +299,7 @@ def test_a_lost_process_costs_its_cell(tmp_path: Path) -> None:
         ({"tasks": {"t": {"type": "table", "path": "nowhere.csv"}}}, ["cell t--masked", "no such file"]),
         ({"device": "gpu"}, ["cell motif--masked--Best-of-N--seed0", "device 'gpu' is unknown"]),
         ({"backbones": ["masked", "gaussian"]}, ["cell motif--gaussian--Best-of-N--seed0"]),
+        (STILL, ["cell manifold--gaussian--STRL--seed0", "cannot be fine-tuned", "eta > 0"]),
     ],
 )
 def test_what_cannot_be_built_is_refused_before_anything_runs(
@@ -293,6 +309,11 @@ def test_what_cannot_be_built_is_refused_before_anything_runs(
         bench(tiny_bench(**changes), tmp_path / "out")
     assert [word for word in words if word not in str(caught.value)] == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_chain_that_cannot_be_tuned_serves_methods_that_do_not_tune(tmp_path: Path) -> None:
+    made = Bench(tiny_bench(**STILL, methods={"Best-of-N": METHODS["Best-of-N"]}), tmp_path)
+    assert [cell.method for cell in made.due()] == ["Best-of-N"] * 2
 
 
 # --- in processes -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from braid_tasks.motif import Motif
 from torch import Tensor
 
 from braid_core.cli.progress import ProgressDisplay
-from braid_core.experiment.run import Pipeline, run
+from braid_core.experiment.pipeline import Pipeline
+from braid_core.experiment.run import run
 from braid_core.experiment.store import Store
 from braid_core.interfaces import LabelledDesigns, Problem, Sampler, Streams, Task
 from braid_core.nets.backbone import NetworkBackbone

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from braid_core.errors import DataError, SpecError, UnsupportedError
+from braid_core.experiment import pipeline
 from braid_core.experiment.reopen import open_run
 from braid_core.experiment.results import finite
 from braid_core.experiment.run import run
@@ -144,13 +145,13 @@ def test_a_change_reruns_what_depends_on_it(
     assert computed == again
 
 
-@pytest.mark.parametrize("module", ["designs", "metrics", "run"])
+@pytest.mark.parametrize("module", ["designs", "metrics", "models", "pipeline"])
 def test_edited_drawing_code_draws_again(
     module: str, finished: Path, tmp_path: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = run_module.source_hash
+    original = pipeline.source_hash
     monkeypatch.setattr(
-        run_module, "source_hash", lambda *names: f"{original(*names)}{' edited' if module in names else ''}"
+        pipeline, "source_hash", lambda *names: f"{original(*names)}{' edited' if module in names else ''}"
     )
     copytree(finished.parent, tmp_path, dirs_exist_ok=True)
     run(tiny(), tmp_path)
