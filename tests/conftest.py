@@ -5,6 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
+from braid_core.experiment.manifest import pick_device
+from braid_core.testing.contract import Contract
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="of contracts and of combinations of components")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    Contract.device = pick_device(config.getoption("device"))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:

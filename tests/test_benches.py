@@ -24,7 +24,7 @@ def bench(name: str) -> BenchSpec:
 def test_methods_are_compared_at_equal_path_kl_and_equal_steps(name: str) -> None:
     tuned = [m.objective for m in bench(name).methods.values() if m.objective.type in ("strl", "braid")]
     settings = {tuple(sorted(one.model_dump(exclude={"type"}).items(), key=str)) for one in tuned}
-    assert len(tuned) == (4 if name == "regimes" else 3)  # with and without pessimism, for either oracle
+    assert len(tuned) == (4 if name in ("regimes", "images") else 3)  # with and without pessimism, for either oracle
     assert len({str(setting) for setting in settings}) == 1
     assert {one.model_dump()["kl_budget"] for one in tuned} == {20.0 if name == "images" else BUDGET}
 

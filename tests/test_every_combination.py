@@ -25,9 +25,8 @@ from braid_core.interfaces import (
     Vectors,
 )
 from braid_core.registry.spec import BackboneSpec, ObjectiveSpec, OracleSpec, component
-from tests.checks import seeded
+from braid_core.testing.contract import Contract
 
-CPU = torch.device("cpu")
 LETTERS, N = Tokens("ACGT", 3), 12
 LEAST: dict[str, Any] = {"network": {"width": 8, "depth": 1}, "train_steps": 10, "batch": 16}
 BACKBONES: dict[str, tuple[dict[str, Any], Space]] = {
@@ -59,11 +58,15 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator(Contract.device).manual_seed(seed)
+
+
 @cache
 def table(space: Space) -> LabelledDesigns:
     """Designs and a linear reward."""
     x = space.random(40, seeded(1))
-    weights = torch.linspace(-1, 1.5, x[0].numel())
+    weights = torch.linspace(-1, 1.5, x[0].numel(), device=x.device)
     return LabelledDesigns(x, x.flatten(1) @ weights)
 
 
@@ -79,7 +82,7 @@ def build_backbone(name: str) -> Backbone:
     options, space = BACKBONES[name]
     spec = component("backbone", options)
     assert isinstance(spec, BackboneSpec)
-    return spec.build(space, CPU)
+    return spec.build(space, Contract.device)
 
 
 @cache
@@ -93,7 +96,7 @@ def state_of_oracle(name: str, space: Space) -> State:
 def build_oracle(name: str, space: Space) -> Oracle:
     spec = component("oracle", ORACLES[name])
     assert isinstance(spec, OracleSpec)
-    return spec.build(space, CPU)
+    return spec.build(space, Contract.device)
 
 
 def problem(backbone: str, oracle: str) -> Problem:
@@ -109,7 +112,7 @@ def stored(part: Stateful, path: Path) -> State:
     """What is left of the state in a file."""
     state = part.state()
     save_file({name: tensor.contiguous().clone() for name, tensor in state.tensors.items()}, path)
-    return State(load_file(path), state.meta)
+    return State(load_file(path, str(Contract.device)), state.meta)
 
 
 def check(options: dict[str, Any], backbone: str, oracle: str, folder: Path) -> Sampler:
