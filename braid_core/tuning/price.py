@@ -32,7 +32,7 @@ class FixedPrice(Price):
         self.alpha = alpha
 
     def next(self, score: Float[Tensor, " b"], kl: Float[Tensor, " b"], steps: int = 1) -> Float[Tensor, ""]:
-        return kl.new_tensor(self.alpha)
+        return kl.new_full((), self.alpha)
 
 
 @final

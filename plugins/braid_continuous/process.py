@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from braid_continuous.schedule import TIMES, ScheduleName, signals
+from braid_continuous.schedule import TIMES, ScheduleName, noising, signals
 from braid_core.errors import UnsupportedError
 from braid_core.interfaces import Condition, GaussianTransition, Images, Potential, Predict, Process, Vectors
 from braid_core.interfaces.process import stratified
@@ -182,12 +182,8 @@ class GaussianProcess(Process):
         stratified over the batch in random order, so that the loss of each design is unbiased wherever it stands.
         """
         index = stratified(len(x0), TIMES, generator) + 1
-        signal = signals(self.schedule)
-        shape = (-1, *[1] * (x0.ndim - 1))
-        kept, added, snr = (
-            table.to(x0)[index].reshape(shape)  # roots are taken in float64, and only then rounded
-            for table in (signal.sqrt(), (1 - signal).sqrt(), signal / (1 - signal).clamp(min=1e-12))
-        )
+        tables = noising(self.schedule, x0.device, x0.dtype)
+        kept, added, snr = tables[:, index].reshape(3, -1, *[1] * (x0.ndim - 1)).unbind()
         noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
         target = {"epsilon": noise, "x0": x0, "v": kept * noise - added * x0}[self.prediction]
         out = predict(kept * x0 + added * noise, (index / TIMES).to(x0.dtype), condition)

@@ -23,6 +23,13 @@ def signals(schedule: ScheduleName) -> Float[Tensor, " times_and_data"]:
     return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - betas, 0)])
 
 
+@cache
+def noising(schedule: ScheduleName, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "3 times_and_data"]:
+    """√ᾱ, √(1 − ᾱ) and ᾱ/(1 − ᾱ) at these times, for the loss; made once, since a copy to a device waits for it."""
+    signal = signals(schedule)  # roots are taken in float64, and only then rounded
+    return torch.stack([signal.sqrt(), (1 - signal).sqrt(), signal / (1 - signal).clamp(min=1e-12)]).to(device, dtype)
+
+
 def _cosine_betas() -> Float[Tensor, " times"]:
     """Nichol & Dhariwal 2021, eq. 17: ᾱ ∝ cos²(½π·(t + s)/(1 + s)) with s = .008, each β at most .999."""
     t = torch.linspace(0, 1, TIMES + 1, dtype=torch.float64)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import torch
@@ -103,26 +104,25 @@ class Uniform(TokenProcess):
 
         q(x_t | x_s) is 1 + v·k times as large where the letters agree: a = α_t/α_s = k/(k + 1), and v·a/(1 − a) = v·k.
         """
-        earlier = self._earlier(log_softmax(out), torch.tensor([k], device=x.device))
+        earlier = self._earlier(log_softmax(out), k)
         return Resample(earlier, x, float(out.shape[-1] * k), self.temperature)
 
-    def _earlier(self, letters: Float[Tensor, "b l v"], k: Int[Tensor, " k"]) -> Float[Tensor, "b l v"]:
+    def _earlier(self, letters: Float[Tensor, "b l v"], k: Int[Tensor, " k"] | int) -> Float[Tensor, "b l v"]:
         """log q(x_s), where x0 has log probabilities ``letters``."""
-        k = k.to(letters.dtype)[:, None, None]
-        noise = (self.steps - k - 1) / (self.steps * letters.shape[-1])  # (1 − α_s)/v; 0 in the last step
-        return torch.logaddexp(letters + ((k + 1) / self.steps).log(), noise.log())
+        survives, noise = _mixture(self.steps, letters.shape[-1], letters.device, letters.dtype)[k].unbind(-3)
+        return torch.logaddexp(letters + survives, noise)
 
-    def _reverse(
-        self, letters: Float[Tensor, "b l v"], x: Float[Tensor, "b l v"], k: Int[Tensor, " k"]
+    def _posterior(
+        self, x0: Float[Tensor, "b l v"], x: Float[Tensor, "b l v"], k: Int[Tensor, " k"]
     ) -> Float[Tensor, "b l v"]:
-        """log p(x_s | x_t = x); with ``letters`` = log x0 the exact posterior q(x_s | x_t, x0)."""
-        evidence = torch.log1p(letters.shape[-1] * k.to(letters.dtype))[:, None, None]
-        return log_softmax(self._earlier(letters, k) + x * evidence)
+        """q(x_s | x_t = x, x0) ∝ q(x_s | x0)·q(x_t | x_s), both times a constant."""
+        k, v = k.to(x0.dtype)[:, None, None], x0.shape[-1]
+        joint = ((k + 1) * x0 + (self.steps - k - 1) / v) * (1 + v * k * x)
+        return joint / joint.sum(-1, keepdim=True)
 
     def denoised(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> Float[Tensor, " b *event"]:
         # q(x_t | x0) is 1 + v·α_t/(1 − α_t) times as large where x0 is the letter that stands there.
-        ratio = out.new_tensor(out.shape[-1] * k / (self.steps - k))
-        return softmax(out + x * torch.log1p(ratio))
+        return softmax(out + x * math.log1p(out.shape[-1] * k / (self.steps - k)))
 
     def finish(self, x: Float[Tensor, " b *state"]) -> Float[Tensor, " b *event"]:
         return x
@@ -146,11 +146,13 @@ class Uniform(TokenProcess):
         """
         k = stratified(len(x0), self.steps, generator)
         x = self._noised(x0, k, generator)
-        letters = log_softmax(predict(x, 1 - k / self.steps, condition))
-        step, even = (self._reverse(logits, x, k) for logits in (letters, torch.zeros_like(letters).log_softmax(-1)))
-        posterior = self._reverse(x0.log(), x, k).exp()
-        difference = torch.where(posterior > 0, posterior * (even - step), 0.0).sum(-1)
         length, v = self.space.event_shape
+        letters = log_softmax(predict(x, 1 - k / self.steps, condition))
+        evidence = x * torch.log1p(v * k.to(x.dtype))[:, None, None]
+        step = log_softmax(self._earlier(letters, k) + evidence)
+        even = log_softmax(evidence)  # equal letters stay equal, whichever were kept
+        posterior = self._posterior(x0, x, k)
+        difference = (posterior * (even - step)).masked_fill(posterior <= 0, 0.0).sum(-1)
         return length * math.log(v) + self.steps * difference.sum(1)
 
     def _noised(
@@ -159,3 +161,11 @@ class Uniform(TokenProcess):
         """x_t from q(x_t | x0) at the start of step k: letters survive with probability α_t = k/T."""
         survives = torch.rand(x0.shape[:-1], generator=generator, device=x0.device) < (k / self.steps)[:, None]
         return torch.where(survives[..., None], x0, self.prior(len(x0), generator))
+
+
+@cache
+def _mixture(steps: int, v: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "steps 2 1 1"]:
+    """log α_s and log((1 − α_s)/v), -inf in the last step; made once, since a copy to a device waits for it."""
+    k = torch.arange(steps, dtype=torch.float64)
+    shares = torch.stack([(k + 1) / steps, (steps - k - 1) / (steps * v)], 1)
+    return shares.log().to(device, dtype)[..., None, None]

@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from braid_core.errors import UnsupportedError
@@ -78,6 +78,9 @@ class SimplexProcess(Process):
         self.tau = [self.diffused(self.time(k)) for k in range(steps)]
         self._tables = Tables(self.laws, self.tau)
         self._training: Tables | None = None
+        edges = torch.tensor([self.diffused(i / TIMES) for i in range(TIMES + 1)])
+        self._pace = edges.diff() * TIMES
+        """dτ/dt, averaged over the part of the network's time for which each of the loss's tables stands."""
 
     def with_steps(self, n: int) -> Self:
         options = {
@@ -95,8 +98,8 @@ class SimplexProcess(Process):
 
     def _rates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """s and b of every stick."""
-        pairs = torch.tensor([[law.speed, law.b] for law in self.laws], device=x.device, dtype=x.dtype)
-        return pairs[:, 0], pairs[:, 1]
+        s, b = self._tables.to(x.device).rates.to(x.dtype)
+        return s, b
 
     def prior(self, n: int, generator: torch.Generator) -> Float[Tensor, " b *state"]:
         size = (n, self.space.length, len(self.laws))
@@ -105,7 +108,7 @@ class SimplexProcess(Process):
 
     def evidence(self, x: Float[Tensor, " b *state"], k: int) -> Evidence:
         """What the sticks say about their own letters at step ``k``."""
-        return self._tables.to(x.device).evidence(x, torch.tensor(k, device=x.device))
+        return self._tables.to(x.device).evidence(x, k)
 
     def transition(self, out: Tensor, x: Float[Tensor, " b *state"], k: int) -> Transition:
         evidence = self.evidence(x, k)
@@ -148,7 +151,7 @@ class SimplexProcess(Process):
         """Cross-entropy of the letters, summed over positions, at a random time; or the :meth:`bound`."""
         if self.objective == "bound":
             return self.bound(predict, x0, generator, condition)
-        return self._at_a_time(predict, x0, generator, condition)[0]
+        return _cross_entropy(x0, self._at_a_time(predict, x0, generator, condition)[-1])
 
     def bound(
         self,
@@ -171,8 +174,11 @@ class SimplexProcess(Process):
         out = predict(final, torch.zeros_like(known), condition)
         # Not the logarithm of a softmax: where a probability underflows, its gradient is NaN.
         logits = log_softmax(out + self.evidence(final, last).letters())
-        end = -torch.where(x0 > 0, logits, 0.0).sum((1, 2))
-        return known + self._at_a_time(predict, x0, generator, condition)[1] + end
+        end = _cross_entropy(x0, logits)
+        index, v, evidence, logits = self._at_a_time(predict, x0, generator, condition)
+        gap = evidence.slope(x0) - evidence.slope(logits.exp())
+        rate = (0.5 * self._rates(v)[0] * v * (1 - v) * gap.square()).sum((1, 2))
+        return known + rate * self._pace[index] + end
 
     def _noised(
         self, tables: Tables, x0: Tensor, index: Tensor, generator: torch.Generator
@@ -183,25 +189,23 @@ class SimplexProcess(Process):
 
     def _at_a_time(
         self, predict: Predict, x0: Tensor, generator: torch.Generator, condition: Condition | None
-    ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        """At a time that is uniform on the network's scale: the cross-entropy, and the bound's integrand."""
-        device, index = x0.device, stratified(len(x0), TIMES, generator)
-        tables = self.training(device)
+    ) -> tuple[Int[Tensor, " b"], Float[Tensor, "b l sticks"], Evidence, Float[Tensor, "b l letters"]]:
+        """The index of a time that is uniform on the network's scale, the sticks there, what they say, the logits."""
+        index = stratified(len(x0), TIMES, generator)
+        tables = self.training(x0.device)
         v = self._noised(tables, x0, index, generator)
         evidence = tables.evidence(v, index)
-        logits = log_softmax(predict(v, (index + 0.5) / TIMES, condition) + evidence.letters())
-        gap = evidence.slope(x0) - evidence.slope(logits.exp())
-        rate = (0.5 * self._rates(v)[0] * v * (1 - v) * gap.square()).sum((1, 2))
-        # selected, not multiplied: a network may call other letters impossible, and -inf·0 is NaN
-        return -torch.where(x0 > 0, logits, 0.0).sum((1, 2)), rate * self._pace(device)[index]
+        out = predict(v, (index + 0.5) / TIMES, condition)
+        return index, v, evidence, log_softmax(out + evidence.letters())
 
     def training(self, device: torch.device) -> Tables:
         """The tables of the loss: at :data:`TIMES` times, the first near the data."""
         if self._training is None:
             self._training = Tables(self.laws, [self.diffused((i + 0.5) / TIMES) for i in range(TIMES)])
+        self._pace = self._pace.to(device)
         return self._training.to(device)
 
-    def _pace(self, device: torch.device) -> Float[Tensor, " times"]:
-        """dτ/dt, averaged over the part of the network's time for which each table stands."""
-        edges = torch.tensor([self.diffused(i / TIMES) for i in range(TIMES + 1)], device=device)
-        return edges.diff() * TIMES
+
+def _cross_entropy(x0: Float[Tensor, "b l letters"], logits: Float[Tensor, "b l letters"]) -> Float[Tensor, " b"]:
+    # selected, not multiplied: a network may call other letters impossible, and -inf·0 is NaN
+    return -logits.masked_fill(x0 <= 0, 0.0).sum((1, 2))

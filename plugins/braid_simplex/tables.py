@@ -16,7 +16,7 @@ from torch import Tensor
 from braid_simplex.jacobi import Array, Jacobi
 
 CELLS = 512
-"""Of the grid, equal in θ = arcsin √v: fine at both ends, where the laws are narrow."""
+"""Of the grid, equal in θ = arcsin √v: fine at both ends, where the laws are narrow. A power of 2, to be bisected."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +56,34 @@ class Tables:
                 rows[:, i, :, start::2] = np.stack([ratio, *_slopes(self.theta, ratio)], -1)
                 cdf[:, i, start], divergence[:, i, start] = _cumulative(law, self.theta, ratio)
         self.sticks = n
-        self.rows = torch.tensor(rows, dtype=torch.float32).flatten(0, 2)
+        # One row for each quantity, so that what is read of it is contiguous.
+        self.values = torch.tensor(rows, dtype=torch.float32).flatten(0, 2).T.contiguous()
+        self.first = torch.arange(n) * (CELLS + 1)
+        """Where each stick begins in a time's part of the values."""
         self.cdf = torch.tensor(cdf, dtype=torch.float32)
         self.divergence = torch.tensor(divergence, dtype=torch.float32)
         """KL(p_τ(· | v0) ‖ w), ``(times, sticks, 2)``."""
+        self.rates = torch.tensor([[law.speed for law in laws], [law.b for law in laws]], dtype=torch.float64)
+        """s and b of every stick."""
 
     def to(self, device: torch.device) -> Tables:
         """Themselves, on ``device``."""
-        self.rows, self.cdf, self.divergence = (t.to(device) for t in (self.rows, self.cdf, self.divergence))
+        self.values, self.first, self.cdf, self.divergence, self.rates = (
+            t.to(device) for t in (self.values, self.first, self.cdf, self.divergence, self.rates)
+        )
         return self
 
-    def evidence(self, v: Float[Tensor, "b l sticks"], index: Int[Tensor, "..."]) -> Evidence:
-        """Of the states ``v``, row by row at the time ``index`` ``(b,)`` (or all at one)."""
+    def evidence(self, v: Float[Tensor, "b l sticks"], index: Int[Tensor, " b"] | int) -> Evidence:
+        """Of the states ``v``, row by row at the time ``index`` (or all at one)."""
         place = torch.asin(v.detach().clamp(0, 1).sqrt()) * (2 * CELLS / math.pi)
         cell = place.long().clamp(0, CELLS - 1)
-        part = (place - cell).to(self.rows.dtype)[..., None]
-        first = (index.reshape(-1, 1, 1) * self.sticks + torch.arange(self.sticks, device=v.device)) * (CELLS + 1)
-        near = torch.lerp(self.rows[first + cell], self.rows[first + cell + 1], part).to(v.dtype)
-        zero, one, zero1, one1, zero2, one2 = near.unbind(-1)
+        part = (place - cell).to(self.values.dtype)
+        time = index[:, None, None] if isinstance(index, Tensor) else index
+        at = (self.first + time * (self.sticks * (CELLS + 1)) + cell).flatten()
+        near = torch.lerp(self.values.index_select(1, at), self.values.index_select(1, at + 1), part.flatten())
+        zero, one, zero1, one1, zero2, one2 = near.to(v.dtype).reshape(6, *v.shape).unbind()
+        if not v.requires_grad:
+            return Evidence(zero, one, zero1, one1)
         # The tables' own slopes are the gradients: those of the interpolation would jump at every cell.
         step = v - v.detach()
         return Evidence(zero + zero1 * step, one + one1 * step, zero1 + zero2 * step, one1 + one2 * step)
@@ -86,21 +96,21 @@ class Tables:
         The sticks before a letter start at 0 and its own at 1; the later ones are, and stay, in their stationary law,
         as in Avdeyev et al. 2023 (a letter does not say where they are).
         """
-        u = uniform.movedim(-1, 1)
-        stick = torch.arange(self.sticks, device=u.device)[:, None]
-        letter = letters[:, None]
-        v = torch.empty_like(u)
-        for start, chosen in ((0, stick < letter), (1, stick == letter)):
-            v = torch.where(chosen, self._inverse(self.cdf[index, :, start], u), v)
-        beta_b = torch.arange(self.sticks, 0, -1, device=u.device, dtype=u.dtype)[:, None]
-        v = torch.where(stick > letter, stationary(u, beta_b), v)
-        return v.movedim(1, -1)
+        letter = letters[..., None]
+        stick = torch.arange(self.sticks, device=uniform.device)
+        start = stick == letter
+        first = ((index[:, None, None] * self.sticks + stick) * 2 + start) * (CELLS + 1)
+        beta_b = torch.arange(self.sticks, 0, -1, device=uniform.device, dtype=uniform.dtype)
+        return torch.where(stick > letter, stationary(uniform, beta_b), self._inverse(first, uniform))
 
-    def _inverse(self, cdf: Tensor, u: Tensor) -> Tensor:
-        cell = torch.searchsorted(cdf.contiguous(), u.contiguous(), right=True).clamp(1, CELLS) - 1
-        low, high = cdf.gather(-1, cell), cdf.gather(-1, cell + 1)
+    def _inverse(self, first: Int[Tensor, "b l sticks"], u: Float[Tensor, "b l sticks"]) -> Tensor:
+        """By bisection, where each row of ``cdf`` begins at ``first``: searchsorted would want a copy of every row."""
+        cdf, place, half = self.cdf.flatten(), first, CELLS
+        while half := half // 2:
+            place = place + half * (cdf.take(place + half) <= u)
+        low, high = cdf.take(place), cdf.take(place + 1)
         part = ((u - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-        return torch.sin((cell + part) * (math.pi / (2 * CELLS))).square()
+        return torch.sin((place - first + part) * (math.pi / (2 * CELLS))).square()
 
 
 def stationary(uniform: Tensor, b: Tensor) -> Tensor:

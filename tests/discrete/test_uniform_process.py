@@ -79,12 +79,12 @@ def test_letters_survive_with_the_schedules_probability(k: int) -> None:
 
 
 @pytest.mark.parametrize("k", range(T))
-def test_a_certain_network_gives_the_exact_posterior(k: int) -> None:
-    """All combinations of three letters, to single precision; the last step is x0 itself."""
+def test_the_posterior_of_the_loss_is_exact(k: int) -> None:
+    """All combinations of three letters; the last step is x0 itself."""
     process = Uniform(ONE, T)
     x0, x = LETTERS.repeat_interleave(3, 0), LETTERS.repeat(3, 1, 1)
-    reverse = process._reverse(x0.double().log(), x, torch.tensor([k])).exp()[:, 0]
-    torch.testing.assert_close(reverse.reshape(3, 3, 3), by_bayes(process, k))
+    posterior = process._posterior(x0.double(), x, torch.tensor([k]))[:, 0]
+    torch.testing.assert_close(posterior.reshape(3, 3, 3), by_bayes(process, k))
 
 
 @pytest.mark.parametrize("k", range(T))

@@ -28,7 +28,7 @@ def test_ratios_and_slopes_are_those_of_the_law(stick: int, time: int) -> None:
     """Where a stick is likely to be; the slope is the score's, by finite differences of the log density."""
     v = np.linspace(0.003, 0.997, 400)
     h = 1e-5
-    found = TABLES.evidence(torch.tensor(v, dtype=torch.float64)[:, None, None].expand(-1, 1, 3), torch.tensor(time))
+    found = TABLES.evidence(torch.tensor(v, dtype=torch.float64)[:, None, None].expand(-1, 1, 3), time)
     for start, value, slope in ((0, found.zero, found.zero_slope), (1, found.one, found.one_slope)):
         rho = exact(v, stick, time, start)
         likely = rho > rho.max() - 12
@@ -41,13 +41,13 @@ def test_ratios_and_slopes_are_those_of_the_law(stick: int, time: int) -> None:
 def test_gradients_are_the_next_slope() -> None:
     v = torch.linspace(0.01, 0.99, 60, dtype=torch.float64)[:, None, None].repeat(1, 1, 3).requires_grad_()
     for time in range(1, len(TAU)):
-        here = TABLES.evidence(v, torch.tensor(time))
+        here = TABLES.evidence(v, time)
         for start, value, slope in ((0, here.zero, here.zero_slope), (1, here.one, here.one_slope)):
             (first,) = torch.autograd.grad(value.sum(), v, retain_graph=True)
             torch.testing.assert_close(first, slope.detach())
             (second,) = torch.autograd.grad(slope.sum(), v, retain_graph=True)
             beside = [
-                getattr(TABLES.evidence(v.detach() + d, torch.tensor(time)), f"{('zero', 'one')[start]}_slope")
+                getattr(TABLES.evidence(v.detach() + d, time), f"{('zero', 'one')[start]}_slope")
                 for d in (-0.004, 0.004)
             ]
             difference = (beside[1] - beside[0]) / 0.008
@@ -57,13 +57,13 @@ def test_gradients_are_the_next_slope() -> None:
 def test_every_row_has_its_own_time() -> None:
     v = torch.rand(3, 2, 3, generator=seeded())
     together = TABLES.evidence(v, torch.arange(3)).letters()
-    alone = [TABLES.evidence(v[i : i + 1], torch.tensor(i)).letters() for i in range(3)]
+    alone = [TABLES.evidence(v[i : i + 1], i).letters() for i in range(3)]
     assert torch.equal(together, torch.cat(alone))
 
 
 def test_letters_put_the_sticks_together() -> None:
     """Sticks before the letter start at 0, its own at 1, later ones tell nothing."""
-    e = TABLES.evidence(torch.rand(5, 2, 3, generator=seeded()), torch.tensor(1))
+    e = TABLES.evidence(torch.rand(5, 2, 3, generator=seeded()), 1)
     z, o = e.zero, e.one
     expected = [o[..., 0], z[..., 0] + o[..., 1], z[..., 0] + z[..., 1] + o[..., 2], z.sum(-1)]
     torch.testing.assert_close(e.letters(), torch.stack(expected, -1))
@@ -101,7 +101,7 @@ def test_the_divergence_is_the_mean_log_ratio() -> None:
 
     def divergence(letter: int) -> Tensor:
         v = TABLES.sample(torch.full((n, 1), letter), torch.full((n,), 1), u)
-        return TABLES.evidence(v, torch.tensor(1)).letters()[:, 0, letter]
+        return TABLES.evidence(v, 1).letters()[:, 0, letter]
 
     for letter in range(4):
         found = divergence(letter)
