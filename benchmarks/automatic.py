@@ -4,6 +4,7 @@ Of the budget of path KL, and of the scale c of the penalty. Nothing is chosen b
 
     python benchmarks/automatic.py budget    # prints Markdown; finished stages stay in runs/automatic
     python benchmarks/automatic.py scale
+    python benchmarks/automatic.py scale 1   # seed 1 alone: two processes can share the work
 """
 
 from __future__ import annotations
@@ -64,18 +65,18 @@ def print_row(head: str, grid: Sequence[Found], auto: Found, taken: float | None
     print(f"| {head} | {' | '.join(map(told, grid))} | {taken:g} | {told(auto)} | {loses} |", flush=True)
 
 
-def budget() -> None:
+def budget(seeds: Sequence[int]) -> None:
     """A row for each task and seed."""
     print("| task | seed | " + " | ".join(f"{one:g} nats" for one in BUDGETS) + " | auto takes | and gets | loses |")
     print("|---|---|" + "---|" * (len(BUDGETS) + 3))
-    for seed, (name, task) in product(SEEDS, TASKS.items()):
+    for seed, (name, task) in product(seeds, TASKS.items()):
         every = [
             tuned(task, {"type": "braid", "kl_budget": one}, {"type": "bootstrap"}, seed) for one in (*BUDGETS, "auto")
         ]
         print_row(f"{name} | {seed}", every[:-1], every[-1], every[-1].budget)
 
 
-def scale() -> None:
+def scale(seeds: Sequence[int]) -> None:
     """A row for each task, oracle and seed; without a penalty: STRL."""
     print(
         "| task | oracle | seed | none | "
@@ -83,18 +84,18 @@ def scale() -> None:
         + " | auto takes | and gets | loses |"
     )
     print("|---|---|---|" + "---|" * (len(SCALES) + 4))
-    for seed, (name, task), oracle in product(SEEDS, TASKS.items(), ORACLES):
+    for seed, (name, task), oracle in product(seeds, TASKS.items(), ORACLES):
         none = tuned(task, {"type": "strl"}, {"type": oracle}, seed)
         every = [tuned(task, {"type": "braid"}, {"type": oracle, "c": c}, seed) for c in (*SCALES, "auto")]
         print_row(f"{name} | {oracle} | {seed}", [none, *every[:-1]], every[-1], every[-1].c)
 
 
-def main(what: str) -> None:
-    """``budget`` or ``scale``."""
+def main(what: str, *seeds: str) -> None:
+    """``budget`` or ``scale``, of these seeds or of all."""
     libraries = f"torch {version('torch')}, Python {platform.python_version()}"
     print(f"{libraries}, {platform.machine()}, one thread, {datetime.now(UTC):%F}\n")
-    {"budget": budget, "scale": scale}[what]()
+    {"budget": budget, "scale": scale}[what]([int(seed) for seed in seeds] or SEEDS)
 
 
 if __name__ == "__main__":
-    main((sys.argv[1:] or ["scale"])[0])
+    main(*sys.argv[1:] or ["scale"])
