@@ -112,11 +112,12 @@ def hardware(device: torch.device) -> dict[str, Any]:
 def pick_device(name: str) -> torch.device:
     """The device that a spec names. Raises :class:`SpecError` where it does not exist."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise SpecError(f"device {name!r} is unknown", where="device", fix="use auto, cpu, cuda or cuda:N")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    # With its number, as tensors name it: "cuda" and "cuda:0" are not equal.
+    device = torch.device("cuda:0" if name == "cuda" else name)
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise SpecError(
             f"device {name!r} is not there",
             where="device",

@@ -1,4 +1,4 @@
-"""Foreign layers draw from torch's global generator; here it is seeded for a while, and then as it was before."""
+"""Equal generators give equal results: what torch decides globally is fixed for a while, and then as it was before."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ import torch
 
 
 @contextmanager
+def repeatable() -> Iterator[None]:
+    """Within, convolutions on CUDA add up in the same order every time."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+@contextmanager
 def seeded_from(generator: torch.Generator) -> Iterator[None]:
-    """Within, global random numbers (initial weights, dropout) are those of ``generator``'s next number."""
+    """Within, what foreign layers draw globally (initial weights, dropout) follows ``generator``'s next number."""
     device = generator.device
     seed = int(torch.randint(2**62, (), generator=generator, device=device))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

@@ -13,6 +13,7 @@ from torch.nn import Parameter
 
 from braid_core.errors import BraidError
 from braid_core.interfaces.log import Log
+from braid_core.nets.randomness import repeatable
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Schedule:
     ema: float = 0.0
 
 
+@repeatable()
 def train(
     parameters: list[Parameter],
     loss: Callable[[Int[Tensor, " k"]], Float[Tensor, " k"]],

@@ -125,7 +125,7 @@ class Problems(Contract):
         everything = torch.tensor(list(product(range(v), repeat=length)), device=x.device)
         log_q = model.letters().double()[torch.arange(length), everything].sum(1)
         base = v ** torch.arange(length - 1, -1, -1, device=x.device)
-        share = torch.bincount(x.argmax(-1) @ base, minlength=len(log_q)).double() / len(x)
+        share = torch.bincount((x.argmax(-1) * base).sum(1), minlength=len(log_q)).double() / len(x)
         log_ratio = share.clamp(min=1 / len(x)).log() - log_q
         kl = float(share @ log_ratio)
         spread = float(share @ (log_ratio - kl).square()) ** 0.5

@@ -22,7 +22,7 @@ Score = Callable[[Tensor], Tensor]
 MOST_SUBSTITUTIONS = 64
 """Up to so many substitutions a design, letter_gradient = 'auto' scores them all."""
 MOST_KEPT = 4 * 2**30
-"""Bytes of activations that checkpoint = 'auto' lets a rollout keep."""
+"""Bytes of activations that checkpoint = 'auto' lets a rollout keep; on a GPU half of what is free there."""
 ROWS = 4096
 """The most states that are scored again at once."""
 
@@ -63,7 +63,7 @@ class Pathwise(Estimator):
         else:
             tuned, device = opened.tuned, opened.parameters[0].device
             needed = activations(tuned.process, tuned.predict, spec.batch, device, reference=opened.reference)
-            self.checkpoint = needed > MOST_KEPT
+            self.checkpoint = needed > most_kept(device)
 
     def backward(self, generator: torch.Generator) -> Batch:
         tuned, spec = self.opened.tuned, self.spec
@@ -178,6 +178,11 @@ def estimator(spec: FineTuningSpec, opened: Tunable, oracle: Oracle, score: Scor
         memory = Memory(score, space) if isinstance(space, Tokens) and Memory.holds(space, device) else None
         return Pathwise(spec, opened, lambda x: by_substitution(score, x, memory), price)
     return Pathwise(spec, opened, score, price)
+
+
+def most_kept(device: torch.device) -> int:
+    """Bytes of activations that a rollout may keep on ``device`` without being asked."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MOST_KEPT
 
 
 def _steps(path: Trajectory) -> Float[Tensor, "b t"]:

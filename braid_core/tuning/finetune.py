@@ -27,6 +27,7 @@ from braid_core.interfaces import (
     Trajectory,
     Tunable,
 )
+from braid_core.nets.randomness import repeatable
 from braid_core.nets.training import RunningMean
 from braid_core.tuning.estimators import Batch, estimator
 from braid_core.tuning.price import price
@@ -96,6 +97,7 @@ class FineTuning(Objective):
     def sampler(self, pretrained: Backbone, oracle: Oracle) -> FineTuned:
         return FineTuned(pretrained.tunable())
 
+    @repeatable()
     def fit(self, problem: Problem) -> FineTuned:
         spec, unit = self.spec, problem.data.unit
         opened = open_for_tuning(problem.pretrained)

@@ -67,6 +67,7 @@ class Regression:
             rows=rows,
             constant=self.table.location + unit * self.assumed.mean,
             weights=unit * output * solution.weights,
-            root=unit * output * solution.root,
+            # Laid out as it comes back from a file, so that the reopened model rounds the same way.
+            root=(unit * output * solution.root).contiguous(),
             scale=unit.square() * output,
         )

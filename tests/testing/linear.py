@@ -50,7 +50,7 @@ class LinearOracle(Oracle):
         precision = torch.ones_like(y) if data.variance is None else data.variance.mean() / data.variance
         self.location, self.scale = self.units(y)
         target = (y - self.location) / self.scale
-        gram = LAM * torch.eye(phi.shape[1]) + phi.T @ (precision[:, None] * phi)
+        gram = LAM * torch.eye(phi.shape[1], device=phi.device) + phi.T @ (precision[:, None] * phi)
         self.weight = torch.linalg.solve(gram, phi.T @ (precision * target))
         noise = (precision * (phi @ self.weight - target).square()).mean()
         self.covariance = noise * self.inverse(gram, phi)
