@@ -4,7 +4,8 @@ Untrained networks: their weights do not change the time. Of each case: millisec
 bootstrap oracle of five networks), milliseconds a training step, designs drawn a second (1,024 at once), and how
 often a tuning step makes the processor wait for the GPU.
 
-    python benchmarks/device.py             # prints Markdown; without a GPU only the processor's columns
+    python benchmarks/device.py backbones   # prints Markdown; without a GPU only the processor's rows
+    python benchmarks/device.py oracles
     python benchmarks/device.py agreement   # the same weights and designs on both: how far are figures apart?
 """
 
@@ -15,7 +16,7 @@ import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
@@ -104,10 +105,18 @@ class Place:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
+                torch.ones(1, device=self.device).item()  # one that must be counted
+                before = _counted(caught)
                 work()
             finally:
                 torch.cuda.set_sync_debug_mode("default")
-        return sum("synchroniz" in str(one.message) for one in caught)
+        if not before:
+            raise RuntimeError("torch does not tell of waiting")
+        return _counted(caught) - before
+
+
+def _counted(caught: Sequence[warnings.WarningMessage]) -> int:
+    return sum("called a synchronizing" in str(one.message) for one in caught)
 
 
 def built(kind: str, options: dict[str, Any], space: Space, device: torch.device) -> Any:
@@ -183,7 +192,7 @@ def oracle_row(options: dict[str, Any], n: int, place: Place) -> tuple[float, fl
 
 
 def places() -> list[Place]:
-    names = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    names = ["cpu", "cuda:0"] if torch.cuda.is_available() else ["cpu"]
     return [Place(torch.device(name)) for name in names]
 
 
@@ -199,8 +208,8 @@ def told(figures: dict[str, float | int | None]) -> str:
     return f"{figures['tune']:.1f} | {figures['train']:.2f} | {figures['draw']:,.0f} | {waits}"
 
 
-def table() -> None:
-    """Every case on every device, and the oracles."""
+def backbones() -> None:
+    """Every case on every device."""
     head()
     print("| backbone | device | ms a tuning step | ms a training step | designs/s | waits a tuning step |")
     print("|---|---|---|---|---|---|")
@@ -210,7 +219,12 @@ def table() -> None:
                 continue
             figures = case(space, options, place, 5 if place.device.type == "cuda" else 3)
             print(f"| {name} | {place.device} | {told(figures)} |", flush=True)
-    print("\n| oracle | labels | device | seconds to fit | ms for 1,024 scores with gradient |\n|---|---|---|---|---|")
+
+
+def oracles() -> None:
+    """Every oracle on every device."""
+    head()
+    print("| oracle | labels | device | seconds to fit | ms for 1,024 scores with gradient |\n|---|---|---|---|---|")
     for name, options in ORACLES.items():
         for n in (1000, 10_000):
             for place in places():
@@ -230,6 +244,7 @@ def agreement() -> None:
     head()
     print("| what | difference of the vectors, relative |\n|---|---|")
     cpu, gpu = (place.device for place in places())
+    generator = Streams(0).get("weights")
     for name, options in ORACLES.items():
         here, there = (built("oracle", options, DNA50, device) for device in (cpu, gpu))
         data = table_of(DNA50, cpu, 500)
@@ -241,6 +256,8 @@ def agreement() -> None:
         print(f"| {name}, conservative | {apart(a.conservative(), b.conservative()):.1e} |")
     for name, (space, options) in CASES.items():
         here, there = (built("backbone", options, space, device) for device in (cpu, gpu))
+        for weight in here.net.parameters():  # away from the start, where the last layer says next to nothing
+            weight += 0.05 * torch.randn(weight.shape, generator=generator)
         moved(here, there, gpu)
         path = rollout(here.process, here.predict, 64, Streams(0).get("draw"), record=True)
         assert path.states is not None
@@ -263,4 +280,4 @@ def apart(a: Tensor, b: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    {"table": table, "agreement": agreement}[(sys.argv[1:] or ["table"])[0]]()
+    {"backbones": backbones, "oracles": oracles, "agreement": agreement}[(sys.argv[1:] or ["backbones"])[0]]()
