@@ -46,9 +46,8 @@ def fetch(url: str, sha256: str | None = None, folder: Path | None = None) -> Pa
     pin = file.with_name(f"{name}.sha256")
     make_folder(file.parent)
     with alone(folder / ".locks" / file.parent.name):
-        if file.is_file() and pin.is_file():
-            fix = f"remove {file.parent} to download it again"
-            _check(_hash(file), pin.read_text().split()[0], str(file), fix)
+        if file.is_file() and (pinned := _pinned(pin)):
+            _check(_hash(file), pinned, str(file), f"remove {file.parent} to download it again")
         else:
             part = file.with_name(f"{name}.part")
             _download(url, part)
@@ -60,7 +59,7 @@ def fetch(url: str, sha256: str | None = None, folder: Path | None = None) -> Pa
                 os.replace(part, file)
             write_atomic(pin, f"{found}  {name}\n")
         wanted = f"leave the hash out, or remove {file.parent} to download again what it is of"
-        _check(pin.read_text().split()[0], sha256, url, wanted)
+        _check(_pinned(pin), sha256, url, wanted)
     return file
 
 
@@ -104,8 +103,16 @@ def _open(part: Path, mode: Literal["ab", "wb"]) -> BinaryIO:
 
 
 def _hash(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read", why=error.strerror, fix="see that you may read it") from error
+
+
+def _pinned(pin: Path) -> str:
+    """The hash that was written beside a download; empty where there is none, or half a file."""
+    return (pin.read_text().split() or [""])[0] if pin.is_file() else ""
 
 
 def _check(found: str, expected: str | None, where: str, fix: str) -> None:

@@ -135,6 +135,25 @@ def test_a_file_that_was_damaged_later_is_refused(server: Server, tmp_path: Path
         fetch(server.url, folder=tmp_path)
 
 
+def test_an_empty_hash_file_is_no_hash(server: Server, tmp_path: Path) -> None:
+    file = fetch(server.url, folder=tmp_path)
+    pin = file.with_name(f"{file.name}.sha256")
+    pin.write_text("")
+    assert fetch(server.url, folder=tmp_path).read_bytes() == CONTENT
+    assert pin.read_text().startswith(hashlib.sha256(CONTENT).hexdigest())
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "table.csv").write_text("x")
+
+    def refused(self: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(DataError, match=r"table.csv cannot be read.*\n.*Permission denied"):
+        local_file(str(tmp_path / "table.csv"), "0" * 64)
+
+
 def test_without_a_network_the_message_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be downloaded[\s\S]*is there a network\?[\s\S]*give its path"):
         fetch("http://127.0.0.1:9/table.csv", folder=tmp_path)  # nobody listens there
