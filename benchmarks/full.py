@@ -77,7 +77,7 @@ def main(bench: BenchResults) -> None:
     gaps(groups, own)
     print("## Pessimism against none (offline standard deviations, paired by seed)\n")
     differences(comparisons(bench))
-    print("## The same, raw draws: nothing invalid taken out, nothing chosen by score\n")
+    print("## The same, raw draws that have a truth: nothing chosen by score\n")
     differences([one for a, b in bench.pairs for one in compare(bench.table(), a, b, column="raw")])
     print("## Naturalness of the selected designs\n")
     figures(groups, methods, NATURALNESS)

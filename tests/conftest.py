@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from braid_core.errors import SpecError
 from braid_core.experiment.manifest import pick_device
 from braid_core.testing.contract import Contract
 
@@ -14,7 +15,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    Contract.device = pick_device(config.getoption("device"))
+    try:
+        Contract.device = pick_device(config.getoption("device"))
+    except SpecError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -20,17 +20,29 @@ def bench(name: str) -> BenchSpec:
     return load_bench(ROOT / "benches" / f"{name}.toml")
 
 
-@pytest.mark.parametrize("name", ["quick", "full", "vectors", "regimes", "images"])
-def test_methods_are_compared_at_equal_path_kl_and_equal_steps(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "n", "budget"),
+    [
+        ("quick", 3, BUDGET),
+        ("full", 3, BUDGET),
+        ("vectors", 3, BUDGET),
+        ("regimes", 4, BUDGET),
+        ("images", 4, 20.0),
+        ("images_far", 2, 200.0),
+    ],
+)
+def test_methods_are_compared_at_equal_path_kl_and_equal_steps(name: str, n: int, budget: float) -> None:
     tuned = [m.objective for m in bench(name).methods.values() if m.objective.type in ("strl", "braid")]
     settings = {tuple(sorted(one.model_dump(exclude={"type"}).items(), key=str)) for one in tuned}
-    assert len(tuned) == (4 if name in ("regimes", "images") else 3)  # with and without pessimism, for either oracle
+    assert len(tuned) == n
     assert len({str(setting) for setting in settings}) == 1
-    assert {one.model_dump()["kl_budget"] for one in tuned} == {20.0 if name == "images" else BUDGET}
+    assert {one.model_dump()["kl_budget"] for one in tuned} == {budget}
 
 
 def test_checkpoints_of_images_are_judged_by_as_many_draws_as_in_the_paper() -> None:
-    assert bench("images").designs == 400
+    near, far = bench("images"), bench("images_far")
+    assert near.designs == far.designs == 400
+    assert (near.tasks, near.backbones) == (far.tasks, far.backbones)
 
 
 @pytest.mark.parametrize("name", ["quick", "full", "vectors"])

@@ -72,13 +72,14 @@ def compare(
     """``a`` against ``b`` on every task and backbone of a bench's results, on the seeds that both have.
 
     ``metric``: a column of the table in the task's units. Rows with fewer than half of the designs asked for (``n`` and
-    ``shortfall``) do not count: the best few of a generator that has collapsed are no column of designs. Raises
+    ``shortfall``), or with a truth for fewer (``missing``), do not count: the best few of a generator that has
+    collapsed are no column of designs. Raises
     :class:`DataError` for a name that is not in it, and where no seed is shared.
     """
     _known("column", metric, table.columns)
     for method in (a, b):
         _known("method", method, table["method"].unique())
-    full = table["n"] >= ENOUGH * (table["n"] + table["shortfall"].fillna(0))
+    full = table["n"] - table["missing"].fillna(0) >= ENOUGH * (table["n"] + table["shortfall"].fillna(0))
     rows = table[(table["column"] == column) & table[metric].notna() & full]
     found = []
     # A reference has no backbone and fits every one.

@@ -80,6 +80,7 @@ class Pipeline:
             "device": self.device.type,
             "versions": versions(libraries),
             "code": code_hash("braid_core", *(type(getattr(self.spec, part)).__module__ for part in ("task", kind))),
+            "stages": source_hash("models", "pipeline", "promise", "split"),
             "upstream": [stage.key for stage in upstream],
         }
 
@@ -101,7 +102,7 @@ class Pipeline:
             known = self.split.training
             return calibrate(self.spec.oracle, known, self.task.space, self.device, self.streams, log).state()
 
-        inputs = {**self._oracle_inputs, "rehearsal": source_hash("calibration", "promise")}
+        inputs = {**self._oracle_inputs, "rehearsal": source_hash("calibration")}
         return self.store.stage("calibration", inputs, compute)
 
     @cached_property
@@ -165,7 +166,7 @@ class Pipeline:
             return select(self.spec.objective, oracle, self.data, backbone, drawing, self.streams, log).state()
 
         inputs = {**self._inputs("objective", self.backbone), "draws": self._draws, "oracle": self._inputs("oracle")}
-        inputs |= {"rehearsal": source_hash("calibration", "promise", "selection"), "drawing": self._drawing_code}
+        inputs |= {"rehearsal": source_hash("calibration", "selection"), "drawing": self._drawing_code}
         return self.store.stage("selection", inputs, compute)
 
     @cached_property
@@ -241,7 +242,7 @@ class Pipeline:
 
     @property
     def _drawing_code(self) -> str:
-        return source_hash("designs", "metrics", "models", "pipeline")
+        return source_hash("designs", "metrics")
 
     def _drawn(self, draws: int | list[int], *upstream: Stage) -> dict[str, Any]:
         """All that determines a stage of designs."""

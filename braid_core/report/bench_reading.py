@@ -78,12 +78,24 @@ class BenchResults:
         rows = [
             {"task": part.task, "backbone": part.backbone, "method": entry.method, "column": entry.column}
             | {"seed": entry.seed, "truth_q50": entry.row.truth.q50 if entry.row.truth else None}
-            | {"offline_std": deviations[entry.seed], "n": entry.row.n, "shortfall": entry.row.shortfall}
+            | {name: getattr(entry.row, name) for name in ("n", "shortfall", "missing")}
+            | {"offline_std": deviations[entry.seed]}
             for part in self.parts
             for deviations in [{member.seed: member.run.results.task.offline.std for member in part.group.members}]
             for entry in part.group.entries
         ]
-        columns = ["task", "backbone", "method", "column", "seed", "truth_q50", "offline_std", "n", "shortfall"]
+        columns = [
+            "task",
+            "backbone",
+            "method",
+            "column",
+            "seed",
+            "truth_q50",
+            "offline_std",
+            "n",
+            "shortfall",
+            "missing",
+        ]
         return pd.DataFrame(rows, columns=columns).astype({"truth_q50": float, "offline_std": float})
 
 

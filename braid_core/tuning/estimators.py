@@ -22,7 +22,7 @@ Score = Callable[[Tensor], Tensor]
 MOST_SUBSTITUTIONS = 64
 """Up to so many substitutions a design, letter_gradient = 'auto' scores them all."""
 MOST_KEPT = 4 * 2**30
-"""Bytes of activations that checkpoint = 'auto' lets a rollout keep; on a GPU half of what is free there."""
+"""Bytes of activations that checkpoint = 'auto' lets a rollout keep on a processor."""
 ROWS = 4096
 """The most states that are scored again at once."""
 
@@ -182,7 +182,10 @@ def estimator(spec: FineTuningSpec, opened: Tunable, oracle: Oracle, score: Scor
 
 def most_kept(device: torch.device) -> int:
     """Bytes of activations that a rollout may keep on ``device`` without being asked."""
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MOST_KEPT
+    if device.type != "cuda":
+        return MOST_KEPT
+    spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # held by torch, and not in use
+    return (torch.cuda.mem_get_info(device)[0] + spare) // 2
 
 
 def _steps(path: Trajectory) -> Float[Tensor, "b t"]:

@@ -58,7 +58,7 @@ class FineTuningSpec(ObjectiveSpec):
     checkpoint: bool | Literal["auto"] = Field(
         "auto",
         description="recompute activations in the backward pass: much less memory for 1.6 times the time; 'auto' does "
-        "where they would take more than 4 GiB, or half of what is free on a GPU",
+        "where they would take more than 4 GiB, on a GPU more than half of what is free",
     )
     letter_gradient: Literal["auto", "exact", "relaxed"] = Field(
         "auto",

@@ -21,6 +21,7 @@ from braid_core.interfaces import (
     State,
     Trajectory,
 )
+from braid_core.nets.randomness import repeatable
 from braid_core.tuning.rollout import Guidance, rollout
 from braid_guidance import GuidanceSpec
 
@@ -64,6 +65,7 @@ class Guided(Sampler):
     def _potential(self, x0: Float[Tensor, " b *event"]) -> Float[Tensor, " b"]:
         return self.aim.potential(self.score(self.oracle.posterior(self.pretrained.decode(x0))))
 
+    @repeatable()
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator, condition: Condition | None = None) -> Trajectory:
         """``n`` designs. Raises :class:`BraidError` where guidance is too strong to be followed."""

@@ -177,6 +177,7 @@ class SimplexProcess(Process):
         end = _cross_entropy(x0, logits)
         index, v, evidence, logits = self._at_a_time(predict, x0, generator, condition)
         gap = evidence.slope(x0) - evidence.slope(logits.exp())
+        self._pace = self._pace.to(v.device)  # kept there: a copy in every step would wait for the device
         rate = (0.5 * self._rates(v)[0] * v * (1 - v) * gap.square()).sum((1, 2))
         return known + rate * self._pace[index] + end
 
@@ -202,7 +203,6 @@ class SimplexProcess(Process):
         """The tables of the loss: at :data:`TIMES` times, the first near the data."""
         if self._training is None:
             self._training = Tables(self.laws, [self.diffused((i + 0.5) / TIMES) for i in range(TIMES)])
-        self._pace = self._pace.to(device)
         return self._training.to(device)
 
 

@@ -21,7 +21,7 @@ def table(values: dict[str, dict[str, list[float]]], std: float = 2.0) -> pd.Dat
         for method, by_seed in methods.items()
         for seed, value in enumerate(by_seed)
     ]
-    return pd.DataFrame(rows).assign(offline_std=std, other=1.0, n=128, shortfall=0)
+    return pd.DataFrame(rows).assign(offline_std=std, other=1.0, n=128, shortfall=0, missing=0)
 
 
 def test_differences_are_paired_and_in_offline_standard_deviations() -> None:
@@ -56,6 +56,10 @@ def test_a_handful_of_designs_is_no_column() -> None:
     few = (rows["method"] == "A") & (rows["seed"] > 0)
     rows.loc[few, ["n", "shortfall"]] = [63, 65]
     assert compare(rows, "A", "B")[0].seeds == (0,)
+    rows["missing"] = np.where(rows["method"] == "B", 65, 0)  # whose truth nobody knows
+    with pytest.raises(DataError, match="share no task and seed"):
+        compare(rows, "A", "B")
+    rows["missing"] = 0
     rows.loc[rows["method"] == "A", ["n", "shortfall"]] = [9, 119]
     with pytest.raises(DataError, match="share no task and seed"):
         compare(rows, "A", "B")
