@@ -6,7 +6,7 @@ often a tuning step makes the processor wait for the GPU.
 
     python benchmarks/device.py backbones   # prints Markdown; without a GPU only the processor's rows
     python benchmarks/device.py oracles
-    python benchmarks/device.py agreement   # the same weights and designs on both: how far are figures apart?
+    python benchmarks/device.py agreement   # the same weights and designs on both: how far are figures apart? (needs both)
 """
 
 from __future__ import annotations
@@ -240,7 +240,9 @@ def moved(part: Stateful, other: Stateful, device: torch.device) -> None:
 
 @torch.no_grad()
 def agreement() -> None:
-    """The largest relative difference between the devices, of oracles, predictions and log probabilities."""
+    """The relative difference of the vectors that both devices compute: of oracles and log probabilities."""
+    if not torch.cuda.is_available():
+        raise SystemExit("there is no GPU to agree with")
     head()
     print("| what | difference of the vectors, relative |\n|---|---|")
     cpu, gpu = (place.device for place in places())

@@ -84,19 +84,9 @@ class BenchResults:
             for deviations in [{member.seed: member.run.results.task.offline.std for member in part.group.members}]
             for entry in part.group.entries
         ]
-        columns = [
-            "task",
-            "backbone",
-            "method",
-            "column",
-            "seed",
-            "truth_q50",
-            "offline_std",
-            "n",
-            "shortfall",
-            "missing",
-        ]
-        return pd.DataFrame(rows, columns=columns).astype({"truth_q50": float, "offline_std": float})
+        labels, counts = ["task", "backbone", "method", "column", "seed"], ["n", "shortfall", "missing"]
+        table = pd.DataFrame(rows, columns=[*labels, "truth_q50", "offline_std", *counts])
+        return table.astype({"truth_q50": float, "offline_std": float})
 
 
 def is_bench(folder: Path) -> bool:
