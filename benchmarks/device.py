@@ -6,7 +6,7 @@ often a tuning step makes the processor wait for the GPU.
 
     python benchmarks/device.py backbones   # prints Markdown; without a GPU only the processor's rows
     python benchmarks/device.py oracles
-    python benchmarks/device.py agreement   # the same weights and designs on both: how far are figures apart? (needs both)
+    python benchmarks/device.py agreement   # the same weights and designs on both: how far apart? (needs both)
 """
 
 from __future__ import annotations
