@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from braid_core.experiment.compare import Comparison, compare
+from braid_core.experiment.compare import Comparison
 from braid_core.report.bench_answer import comparisons, medians, signed
 from braid_core.report.bench_reading import BenchResults, read_bench
 from braid_core.report.grouping import Group
@@ -78,7 +78,7 @@ def main(bench: BenchResults) -> None:
     print("## Pessimism against none (offline standard deviations, paired by seed)\n")
     differences(comparisons(bench))
     print("## The same, raw draws that have a truth: nothing chosen by score\n")
-    differences([one for a, b in bench.pairs for one in compare(bench.table(), a, b, column="raw")])
+    differences(comparisons(bench, "raw"))
     print("## Naturalness of the selected designs\n")
     figures(groups, methods, NATURALNESS)
     print("## Where the truth is learned: mean distance to the nearest design of the evaluator, its standard error\n")

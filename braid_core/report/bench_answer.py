@@ -20,13 +20,13 @@ MANY = 6
 """Of more tasks the figures of each stand in the table only."""
 
 
-def comparisons(bench: BenchResults) -> list[Comparison]:
+def comparisons(bench: BenchResults, column: str = "selected") -> list[Comparison]:
     """Pessimism against none (:attr:`BenchResults.pairs`), on the tasks and seeds that both have finished."""
     table = bench.table()
     found: list[Comparison] = []
     for a, b in bench.pairs:
         try:
-            found += compare(table, a, b)
+            found += compare(table, a, b, column=column)
         except DataError:  # nothing shared yet: said by `answers`
             continue
     return found

@@ -193,6 +193,14 @@ def test_a_missing_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_device("auto") == torch.device("cpu")
 
 
+def test_a_cuda_device_has_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tensors name it, or two names of one device would not be equal."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto") == pick_device("cuda") == torch.device("cuda:0")
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from braid_core.errors import BraidError, UnsupportedError
 from braid_core.interfaces import Oracle
+from braid_core.tuning.estimators import MOST_KEPT, most_kept
 from braid_core.tuning.finetune import FineTuned
 from braid_core.tuning.rollout import rollout
 from braid_core.tuning.spec import FineTuningSpec
@@ -201,6 +202,14 @@ def test_checkpointing_pays_with_a_second_pass(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("braid_core.tuning.estimators.MOST_KEPT", 0)
     tuned()
     assert len(calls) == 6 * plain + 2 * look
+
+
+def test_a_gpu_may_keep_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free is also what torch holds without using it."""
+    for name, value in (("mem_get_info", (60, 100)), ("memory_reserved", 30), ("memory_allocated", 10)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert most_kept(torch.device("cuda:0")) == (60 + 30 - 10) // 2
+    assert most_kept(torch.device("cpu")) == MOST_KEPT
 
 
 def test_gradients_are_clipped() -> None:
